@@ -1,0 +1,63 @@
+"""Keys and values of an encoded prefix.
+
+Knows shapes only: nothing of tokens, text or documents. The encoder appends, the canvas reads; nothing else writes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .config import NetworkConfig
+
+GROWTH = 256  # tokens; capacity is rounded up to this, so that typing rarely reallocates
+
+
+class KVCache:
+    """Per layer K and V of `length` encoded tokens, [B, num_key_value_heads, length, head_dim].
+
+    Sliding layers keep every key, not just the window: a prefix can then be rolled back to any earlier length
+    (`truncate`) and extended again without encoding anything twice.
+    """
+
+    def __init__(self, config: NetworkConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.length = 0
+        shapes = [config.attention(i) for i in range(config.num_hidden_layers)]
+        self._buffers = [
+            torch.empty(2, batch, shape.num_key_value_heads, 0, shape.head_dim, device=device, dtype=dtype)
+            for shape in shapes
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffer in self._buffers)
+
+    def truncate(self, length: int) -> None:
+        """Forgets all but the first `length` tokens."""
+        assert 0 <= length <= self.length
+        self.length = length
+
+    def append(self, layer_idx: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Writes K, V [B, kv, T, D] behind `length` and returns all keys and values so far, the new ones included.
+
+        `length` itself moves only in `advance`, once every layer has been written.
+        """
+        start, end = self.length, self.length + k.shape[2]
+        buffer = self._buffers[layer_idx]
+        if buffer.shape[3] < end:
+            capacity = -(-end // GROWTH) * GROWTH
+            grown = buffer.new_empty(*buffer.shape[:3], capacity, buffer.shape[4])
+            grown[:, :, :, :start] = buffer[:, :, :, :start]
+            self._buffers[layer_idx] = buffer = grown
+        buffer[0, :, :, start:end] = k
+        buffer[1, :, :, start:end] = v
+        return buffer[0, :, :, :end], buffer[1, :, :, :end]
+
+    def advance(self, n_tokens: int) -> None:
+        self.length += n_tokens
+
+    def read(self, layer_idx: int, last: int | None = None) -> tuple[Tensor, Tensor]:
+        """K, V of the last `last` tokens (None: all), as views."""
+        start = 0 if last is None else max(0, self.length - last)
+        buffer = self._buffers[layer_idx]
+        return buffer[0, :, :, start : self.length], buffer[1, :, :, start : self.length]

@@ -1,0 +1,54 @@
+"""Experts: the gated MLPs that the router chose, weighted and summed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, linear
+
+# Up to this many experts it is cheaper on a CPU to run every expert on every row as one batched product than to
+# gather rows; the rows an expert did not get have weight zero.
+DENSE_EXPERTS = 16
+
+
+def experts_torch(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """sum_k weights[n, k] * down[e] @ (gelu_tanh(gate[e] @ x[n]) * (up[e] @ x[n])),  e = experts[n, k].
+
+    Reference: transformers `DiffusionGemmaTextExperts`.
+
+    Args:
+        x: [N, H]; weights: [N, K] float32; experts: [N, K] int64, distinct within a row.
+        gate_up: [E, 2*I, H], gate rows first; down: [E, H, I].
+
+    Returns:
+        [N, H], dtype of x.
+    """
+    if gate_up.shape[0] <= DENSE_EXPERTS:
+        return _every_expert(x, weights, experts, gate_up, down)
+    return _gathered(x, weights, experts, gate_up, down)
+
+
+def _every_expert(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    n_experts, width, hidden = gate_up.shape
+    per_expert = torch.zeros(x.shape[0], n_experts, device=x.device).scatter_(1, experts, weights)  # [N, E]
+    gate, up = linear(x, gate_up.reshape(n_experts * width, hidden)).view(-1, n_experts, width).chunk(2, dim=-1)
+    h = gelu(gate, approximate="tanh") * up * per_expert[:, :, None].type_as(x)  # [N, E, I]
+    return torch.einsum("nei,ehi->nh", h, down)
+
+
+def _gathered(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    out = torch.zeros(x.shape, device=x.device, dtype=torch.float32)
+    order = experts.flatten().argsort(stable=True)
+    rows = order // experts.shape[1]
+    counts = torch.bincount(experts.flatten(), minlength=gate_up.shape[0]).tolist()
+    start = 0
+    for expert, count in enumerate(counts):
+        if count == 0:
+            continue
+        picked = order[start : start + count]
+        row = rows[start : start + count]
+        gate, up = linear(x[row], gate_up[expert]).chunk(2, dim=-1)
+        y = linear(gelu(gate, approximate="tanh") * up, down[expert])
+        out.index_add_(0, row, y.float() * weights.flatten()[picked, None])
+        start += count
+    return out.type_as(x)

@@ -1,0 +1,31 @@
+"""Router: which experts a token visits, and with what weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def route_torch(
+    residual: Tensor, proj: Tensor, scale: Tensor, per_expert_scale: Tensor, top_k: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Top-k experts of each row (reference: transformers `DiffusionGemmaTextRouter`).
+
+    z = rmsnorm(residual) * scale * H^-0.5;  p = softmax_fp32(z @ proj^T);  the k largest, renormalised to sum 1,
+    then times per_expert_scale.
+
+    Args:
+        residual: [N, H], the raw residual stream. Feeding the experts' normed input here instead gives a network
+            that never converges.
+        proj: [E, H]; scale: [H]; per_expert_scale: [E].
+
+    Returns:
+        weights [N, top_k] float32 and expert indices [N, top_k] int64.
+    """
+    x = residual.float()
+    x = (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)).type_as(residual)
+    scores = torch.nn.functional.linear(x * scale * residual.shape[-1] ** -0.5, proj)
+    probs = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    weights, experts = torch.topk(probs, top_k, dim=-1)
+    weights = weights / weights.sum(-1, keepdim=True)
+    return weights * per_expert_scale[experts], experts

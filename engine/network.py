@@ -1,0 +1,277 @@
+"""DiffusionGemma's text stack: one set of layers, two modes.
+
+`encode` runs causally over the prefix and writes its keys and values; `denoise` runs bidirectionally over the
+canvas, reads them and writes nothing. Reference: transformers `modeling_diffusion_gemma.py`, to which the tests hold
+every number. Absent on purpose: the noise level (never an input), vision, dropout, and any knowledge of what a token
+means or which canvas slots are pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+
+from .cache import KVCache
+from .config import AttentionShape, NetworkConfig
+from .kernels import experts_torch, route_torch
+
+Rope = tuple[Tensor, Tensor]  # cos, sin [T, head_dim]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q [B, heads, T, D], k and v [B, kv, T, D] -> [B, heads, T, D]
+
+
+class RMSNorm(nn.Module):
+    """x * (mean(x^2) + eps)^-0.5 * weight in float32; the weight is w itself, not 1 + w. Without scale: no weight."""
+
+    def __init__(self, dim: int, eps: float, with_scale: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim)) if with_scale else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.float()
+        h = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)
+        if self.weight is not None:
+            h = h * self.weight.float()
+        return h.type_as(x)
+
+
+class GatedMLP(nn.Module):
+    """down(gelu_tanh(gate(x)) * up(x))."""
+
+    def __init__(self, hidden: int, intermediate: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden, intermediate, bias=False)
+        self.up_proj = nn.Linear(hidden, intermediate, bias=False)
+        self.down_proj = nn.Linear(intermediate, hidden, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+
+
+class SelfConditioning(GatedMLP):
+    """post_norm(embeddings + mlp(pre_norm(soft))): the canvas is normed even when there is nothing to condition on."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config.hidden_size, config.intermediate_size)
+        self.pre_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_norm = RMSNorm(config.hidden_size, config.rms_norm_eps, with_scale=False)
+
+    def condition(self, embeddings: Tensor, soft: Tensor | None) -> Tensor:
+        """embeddings, soft: [B, C, H]; soft None means zeros, for which the MLP's output is zero."""
+        if soft is not None:
+            embeddings = embeddings + self(self.pre_norm(soft))
+        return self.post_norm(embeddings)
+
+
+class Attention(nn.Module):
+    """Projections, norms and rotation; which keys a query sees is the caller's `attend`. Softmax scale is 1."""
+
+    def __init__(self, config: NetworkConfig, shape: AttentionShape) -> None:
+        super().__init__()
+        self.head_dim = shape.head_dim
+        hidden, eps = config.hidden_size, config.rms_norm_eps
+        self.q_proj = nn.Linear(hidden, config.num_attention_heads * shape.head_dim, bias=False)
+        self.k_proj = nn.Linear(hidden, shape.num_key_value_heads * shape.head_dim, bias=False)
+        self.v_proj = (
+            nn.Linear(hidden, shape.num_key_value_heads * shape.head_dim, bias=False) if shape.has_value_proj else None
+        )
+        self.o_proj = nn.Linear(config.num_attention_heads * shape.head_dim, hidden, bias=False)
+        self.q_norm = RMSNorm(shape.head_dim, eps)
+        self.k_norm = RMSNorm(shape.head_dim, eps)
+        self.v_norm = RMSNorm(shape.head_dim, eps, with_scale=False)
+
+    def project(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, T, H] -> q [B, heads, T, D], k, v [B, kv, T, D]; q and k normed, then rotated."""
+        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim))
+        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim))
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim)) if self.v_proj is not None else k
+        q = rotate(self.q_norm(q).transpose(1, 2), rope)
+        k = rotate(self.k_norm(k).transpose(1, 2), rope)
+        return q, k, self.v_norm(v).transpose(1, 2)
+
+    def forward(self, x: Tensor, rope: Rope, attend: Attend) -> Tensor:
+        out = attend(*self.project(x, rope))
+        return self.o_proj(out.transpose(1, 2).flatten(2))
+
+
+class Router(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.top_k, self.eps = config.top_k_experts, config.rms_norm_eps
+        self.proj = nn.Linear(config.hidden_size, config.num_experts, bias=False)
+        self.scale = nn.Parameter(torch.ones(config.hidden_size))
+        self.per_expert_scale = nn.Parameter(torch.ones(config.num_experts))
+
+    def forward(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        return route_torch(residual, self.proj.weight, self.scale, self.per_expert_scale, self.top_k, self.eps)
+
+
+class Experts(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        n, hidden, width = config.num_experts, config.hidden_size, config.moe_intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.empty(n, 2 * width, hidden))
+        self.down_proj = nn.Parameter(torch.empty(n, hidden, width))
+
+    def forward(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
+        return experts_torch(x, weights, experts, self.gate_up_proj, self.down_proj)
+
+
+class Layer(nn.Module):
+    """Attention, then the dense MLP and the experts side by side on the same residual."""
+
+    def __init__(self, config: NetworkConfig, layer_idx: int) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.rms_norm_eps
+        self.self_attn = Attention(config, config.attention(layer_idx))
+        self.mlp = GatedMLP(hidden, config.intermediate_size)
+        self.router = Router(config)
+        self.experts = Experts(config)
+        self.input_layernorm = RMSNorm(hidden, eps)
+        self.post_attention_layernorm = RMSNorm(hidden, eps)
+        self.pre_feedforward_layernorm = RMSNorm(hidden, eps)
+        self.post_feedforward_layernorm = RMSNorm(hidden, eps)
+        self.post_feedforward_layernorm_1 = RMSNorm(hidden, eps)
+        self.pre_feedforward_layernorm_2 = RMSNorm(hidden, eps)
+        self.post_feedforward_layernorm_2 = RMSNorm(hidden, eps)
+        self.register_buffer("layer_scalar", torch.ones(1))
+        # The encoder's own scalar: equal to the decoder's in the released checkpoint, free to differ in a fine-tune.
+        self.register_buffer("encoder_layer_scalar", torch.ones(1))
+        self.layer_scalar: Tensor
+        self.encoder_layer_scalar: Tensor
+
+    def forward(self, x: Tensor, rope: Rope, attend: Attend, scalar: Tensor) -> Tensor:
+        """x [B, T, H] -> [B, T, H]; `scalar` multiplies the whole residual at the end."""
+        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), rope, attend))
+        dense = self.post_feedforward_layernorm_1(self.mlp(self.pre_feedforward_layernorm(x)))
+        rows = x.flatten(0, -2)
+        routed = self.experts(self.pre_feedforward_layernorm_2(rows), *self.router(rows))
+        routed = self.post_feedforward_layernorm_2(routed).view_as(x)
+        return (x + self.post_feedforward_layernorm(dense + routed)) * scalar
+
+
+class Network(nn.Module):
+    """Weights and both forward passes. Parameter names are those of the checkpoint below `model.decoder.`, but for
+    `layers.N.encoder_layer_scalar` (`model.encoder.language_model.layers.N.layer_scalar` there)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_conditioning = SelfConditioning(config)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed_tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embed_tokens.weight.dtype
+
+    def new_cache(self, batch: int = 1) -> KVCache:
+        return KVCache(self.config, batch, self.device, self.dtype)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids [...] -> embeddings [..., H], times sqrt(H) rounded to the weights' dtype as the checkpoint was trained."""
+        return self.embed_tokens(ids) * self._embed_scale()
+
+    def soft_embeddings(self, logits: Tensor) -> Tensor:
+        """Temperature-scaled logits [..., V] -> expected embeddings [..., H]: float32 softmax, weights' dtype after."""
+        probs = torch.softmax(logits, dim=-1, dtype=torch.float32).to(self.dtype)
+        return (probs @ self.embed_tokens.weight) * self._embed_scale()
+
+    def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """Causal pass over ids [B, T] that continue what `cache` holds; appends to it. Returns normed hidden [B, T, H]."""
+        start, end = cache.length, cache.length + ids.shape[1]
+        ropes = self.ropes(torch.arange(start, end, device=self.device))
+        masks = {window: causal_mask(start, end, window, self.device) for window in self._windows()}
+        x = self.embed(ids)
+        for i, layer in enumerate(self.layers):
+            mask = masks[self.config.attention(i).window]
+
+            def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i, mask: Tensor | None = mask) -> Tensor:
+                k, v = cache.append(i, k, v)
+                return grouped_attention(q, k, v, mask)
+
+            x = layer(x, ropes[self.config.layer_types[i]], attend, layer.encoder_layer_scalar)
+        cache.advance(ids.shape[1])
+        return self.norm(x)
+
+    def denoise(self, canvas: Tensor, cache: KVCache, soft: Tensor | None = None) -> Tensor:
+        """Bidirectional pass over canvas [B, C] behind the cached prefix. Returns normed hidden [B, C, H].
+
+        Every slot sees the whole canvas and, on sliding layers, the last window - 1 prefix tokens, the same for all
+        slots: a rectangle, so no mask. A cache of batch 1 serves any B. soft: [B, C, H] or None on the first step.
+        """
+        n_slots = canvas.shape[1]
+        ropes = self.ropes(torch.arange(cache.length, cache.length + n_slots, device=self.device))
+        x = self.self_conditioning.condition(self.embed(canvas), soft)
+        for i, layer in enumerate(self.layers):
+            window = self.config.attention(i).window
+
+            def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i, window: int | None = window) -> Tensor:
+                past_k, past_v = cache.read(i, None if window is None else window - 1)
+                past = (q.shape[0], -1, -1, -1)
+                k = torch.cat((past_k.expand(past), k), dim=2)
+                v = torch.cat((past_v.expand(past), v), dim=2)
+                return grouped_attention(q, k, v, None)
+
+            x = layer(x, ropes[self.config.layer_types[i]], attend, layer.layer_scalar)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Normed hidden [..., H] -> float32 logits [..., V], softcapped: c * tanh(l / c). The head is the embedding."""
+        cap = self.config.final_logit_softcapping
+        return torch.tanh(linear(hidden, self.embed_tokens.weight).float() / cap) * cap
+
+    def ropes(self, positions: Tensor) -> dict[str, Rope]:
+        """cos and sin [T, head_dim] per layer type for integer positions [T], in the network's dtype."""
+        ropes = {}
+        for i, layer_type in enumerate(self.config.layer_types):
+            if layer_type not in ropes:
+                angles = positions[:, None].float() * inverse_frequencies(self.config.attention(i), self.device)
+                angles = torch.cat((angles, angles), dim=-1)
+                ropes[layer_type] = (angles.cos().to(self.dtype), angles.sin().to(self.dtype))
+        return ropes
+
+    def _windows(self) -> set[int | None]:
+        return {self.config.attention(i).window for i in range(self.config.num_hidden_layers)}
+
+    def _embed_scale(self) -> Tensor:
+        return torch.tensor(self.config.hidden_size**0.5, device=self.device, dtype=self.dtype)
+
+
+def inverse_frequencies(shape: AttentionShape, device: torch.device) -> Tensor:
+    """[head_dim / 2] float32: theta^(-2i / head_dim) for the rotating share, zero (no rotation) for the rest."""
+    n_rotating = int(shape.rotary_fraction * shape.head_dim // 2)
+    exponents = torch.arange(0, 2 * n_rotating, 2, device=device, dtype=torch.float32) / shape.head_dim
+    still = torch.zeros(shape.head_dim // 2 - n_rotating, device=device)
+    return torch.cat((1.0 / shape.rope_theta**exponents, still))
+
+
+def rotate(x: Tensor, rope: Rope) -> Tensor:
+    """x [B, heads, T, D] turned pairwise (i, i + D/2) by the angles of its positions."""
+    a, b = x.chunk(2, dim=-1)
+    return x * rope[0] + torch.cat((-b, a), dim=-1) * rope[1]
+
+
+def causal_mask(start: int, end: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Boolean [T, end] for queries start..end-1: key j is visible from i when 0 <= i - j < window. None: all visible."""
+    if end - start == 1 and (window is None or end <= window):
+        return None
+    distance = torch.arange(start, end, device=device)[:, None] - torch.arange(end, device=device)[None]
+    visible = distance >= 0
+    return visible if window is None else visible & (distance < window)
+
+
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """q [B, heads, T, D] over k, v [B, kv, S, D], each kv head serving heads / kv query heads; scale 1."""
+    groups = q.shape[1] // k.shape[1]
+    if groups > 1:
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
