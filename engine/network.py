@@ -177,7 +177,7 @@ class Network(nn.Module):
         return KVCache(self.config, batch, self.device, self.dtype)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """ids [...] -> embeddings [..., H], times sqrt(H) rounded to the weights' dtype as the checkpoint was trained."""
+        """ids [...] -> embeddings [..., H], times sqrt(H) rounded to the weights' dtype, as in training."""
         return self.embed_tokens(ids) * self._embed_scale()
 
     def soft_embeddings(self, logits: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ class Network(nn.Module):
         return (probs @ self.embed_tokens.weight) * self._embed_scale()
 
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
-        """Causal pass over ids [B, T] that continue what `cache` holds; appends to it. Returns normed hidden [B, T, H]."""
+        """Causal pass over ids [B, T] behind what `cache` holds; appends to it. Returns normed hidden [B, T, H]."""
         start, end = cache.length, cache.length + ids.shape[1]
         ropes = self.ropes(torch.arange(start, end, device=self.device))
         masks = {window: causal_mask(start, end, window, self.device) for window in self._windows()}
@@ -261,7 +261,7 @@ def rotate(x: Tensor, rope: Rope) -> Tensor:
 
 
 def causal_mask(start: int, end: int, window: int | None, device: torch.device) -> Tensor | None:
-    """Boolean [T, end] for queries start..end-1: key j is visible from i when 0 <= i - j < window. None: all visible."""
+    """Boolean [T, end] for queries start..end-1: key j is visible from i when 0 <= i - j < window. None: all are."""
     if end - start == 1 and (window is None or end <= window):
         return None
     distance = torch.arange(start, end, device=device)[:, None] - torch.arange(end, device=device)[None]

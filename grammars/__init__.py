@@ -1,1 +1,11 @@
+"""What syntax decides: which span of a document to fill, and whether the filled document still parses.
 
+Pure: knows nothing of models, editors, files or the network. Broken code is the normal case and never raises.
+"""
+
+from .check import SyntaxError_, new_errors
+from .languages import language_for
+from .spans import Span, choose_span
+from .syntax import Syntax
+
+__all__ = ["Span", "Syntax", "SyntaxError_", "choose_span", "language_for", "new_errors"]

@@ -1,0 +1,53 @@
+# Every target works from a clean clone; what it needs, it installs first. `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint format e2e editors quality corpus train clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "midspan needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt "torch>=2.11"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(STAMP) ## install, start the server as an editor would, print a real fill
+	$(BIN)/midspan demo
+
+test: $(STAMP) lint ## everything that needs no editor
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e"
+
+lint: $(STAMP) ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+editors: ## fetch the real editors into .cache/
+	.ci/fetch-neovim
+
+e2e: $(STAMP) editors ## the real editors, headless
+	$(BIN)/pytest -m e2e tests/editors
+
+quality: $(STAMP) ## fills of unseen packages against their baselines: tests/quality/*.csv
+	$(BIN)/python tests/quality/held_out.py
+
+corpus: $(STAMP) ## fetch the training packages and build corpus and tokenizer under ~/.cache/midspan
+	$(BIN)/python -m midspan.engine.training.corpus --third-party THIRD_PARTY.md
+	$(BIN)/python -m midspan.engine.training.tokenizer
+
+train: $(STAMP) ## train midspan-mini; resumes
+	$(BIN)/python -m midspan.engine.training.train --name mini
+
+clean: ## what was built, not what was downloaded
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,136 @@
+"""The prefix: which part of the text before the gap the encoder sees, and its keys and values kept between requests.
+
+Two promises. While someone types, the window's start stays where it is, so only new tokens are encoded. And what is
+kept never shows: a cache that was rolled back and extended is, bit for bit, the one a cold start gives. Knows nothing
+of canvases, tokenizers or what a document is beyond its key.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from .cache import KVCache
+from .denoise import never
+from .network import Network
+
+CHUNK = 64  # tokens encoded in one pass
+LEAST = 0.6  # a full window holds at least this share of the budget
+LONG = 96  # characters; longer lines may be cut inside, at multiples of this from their start
+BYTE_BUDGET = 256 * 2**20
+
+
+@dataclass
+class Encoded:
+    """Ids whose keys and values a cache holds: always exactly the first `cache.length` of `ids`."""
+
+    cache: KVCache
+    ids: list[int] = field(default_factory=list)
+
+
+class PrefixStore:
+    """Encoded prefixes of the documents used last, within a byte budget; the one in use is never dropped.
+
+    A prefix is encoded in chunks that begin at multiples of CHUNK, and only whole chunks are reused. So every chunk is
+    computed in the same shape whatever was cached before, which is what makes the cache a function of the ids alone.
+    """
+
+    def __init__(self, network: Network, byte_budget: int = BYTE_BUDGET) -> None:
+        self._network, self._byte_budget = network, byte_budget
+        self._documents: OrderedDict[str, Encoded] = OrderedDict()
+
+    def encode(self, document: str, ids: Sequence[int], give_up: Callable[[], object] = never) -> KVCache | None:
+        """The cache of `ids`, encoding what `document`'s last prefix does not share with them.
+
+        give_up is polled before every chunk; when it is true the answer is None and what was encoded is kept. The
+        cache belongs to the store: it is valid until the next call.
+        """
+        entry = self._documents.setdefault(document, Encoded(self._network.new_cache()))
+        self._documents.move_to_end(document)
+        shared = common_length(entry.ids, ids)
+        if shared < len(ids) or shared < len(entry.ids):
+            shared -= shared % CHUNK
+            entry.cache.truncate(shared)
+            entry.ids = list(ids[:shared])
+        while len(entry.ids) < len(ids):
+            if give_up():
+                return None
+            chunk = list(ids[len(entry.ids) : len(entry.ids) + CHUNK])
+            self._network.encode(torch.tensor([chunk], device=self._network.device), entry.cache)
+            entry.ids += chunk
+        self._evict()
+        return entry.cache
+
+    def clear(self) -> None:
+        self._documents.clear()
+
+    def _evict(self) -> None:
+        used = sum(entry.cache.nbytes for entry in self._documents.values())
+        while used > self._byte_budget and len(self._documents) > 1:
+            used -= self._documents.popitem(last=False)[1].cache.nbytes
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))
+
+
+def anchored_start(text: str, budget: int, n_tokens: Callable[[str], int]) -> int:
+    """Where in `text` a window of at most `budget` tokens that ends with it should begin.
+
+    A pure function of the text. Of the line starts that leave between LEAST and all of the budget, it takes the one
+    of the highest rank: a line without indentation before others, then the one whose number is divisible by the
+    highest power of two. As text grows at the end, that choice holds until it falls out of the window or a line of
+    higher rank enters it, so the start moves rarely and far. Costs O(budget), but for counting lines.
+
+    n_tokens: tokens of a line; called for the same lines at every keystroke, so let it remember.
+    """
+    starts: list[tuple[int, int]] = []  # (start, tokens from there to the end)
+    total = 0
+    for start, piece in pieces_from_end(text):
+        total += n_tokens(piece)
+        if total > budget:
+            starts = starts or [(start, total)]  # the last line alone is too long: the caller cuts tokens
+            break
+        starts.append((start, total))
+    else:
+        return 0
+    eligible = [start for start, tokens in starts if tokens >= LEAST * budget] or [starts[-1][0]]
+    line = text.count("\n", 0, eligible[-1])
+    place = eligible[-1]
+    ranked = []
+    for start in reversed(eligible):
+        line += text.count("\n", place, start)
+        place = start
+        ranked.append((_rank(text, start, line), -start))
+    return -max(ranked)[1]
+
+
+def _rank(text: str, start: int, line: int) -> tuple[int, int]:
+    """Rank of a window beginning at `start`, which lies in line number `line`."""
+    inside = start - (text.rfind("\n", 0, start) + 1)
+    if inside:
+        return 0, _evenness(inside // LONG)
+    return (1 if text[start].isspace() or text[start] in ")]}" else 2), _evenness(line)
+
+
+def _evenness(number: int) -> int:
+    """How often 2 divides `number`; 0 counts as more even than any."""
+    return (number & -number).bit_length() if number else 64
+
+
+def pieces_from_end(text: str) -> Iterator[tuple[int, str]]:
+    """(start, text) of the lines of `text`, last first, newline included; long ones in pieces of LONG characters."""
+    end = len(text)
+    while end > 0:
+        line_start = text.rfind("\n", 0, end - 1) + 1
+        while end > line_start:
+            start = line_start + (end - line_start - 1) // LONG * LONG
+            yield start, text[start:end]
+            end = start

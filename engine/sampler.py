@@ -1,0 +1,131 @@
+"""The arithmetic of one denoise step: pure functions of logits and a random stream.
+
+Knows nothing of networks, of where the gap lies, of what a token means, or of time. Reference: transformers
+`generation_diffusion_gemma.py` (EntropyBoundSampler, LinearTemperatureScheduleLogitsProcessor,
+StableAndConfidentStoppingCriteria), to which the tests hold every function; the acceptance rule is arXiv 2505.24857.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import EngineError
+
+# The logit of a token that must not be predicted. Finite, because 0 * -inf would make the entropy NaN.
+BANNED = -1e9
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Names and defaults as in transformers' `generation_config.json`; the last two fields are ours.
+
+    commit_threshold None is DiffusionGemma's rule: the accepted set is found anew at every step. A number is the rule
+    for mask noise: a slot is also accepted when its likeliest token has at least this probability, and an accepted
+    slot is committed, it never changes again.
+    greedy: accepted slots take their likeliest token instead of a sampled one.
+    """
+
+    max_denoising_steps: int = 48
+    entropy_bound: float = 0.1  # nats
+    t_min: float = 0.4
+    t_max: float = 0.8
+    stability_threshold: int = 1
+    confidence_threshold: float = 0.005  # nats
+    commit_threshold: float | None = None
+    greedy: bool = False
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> SamplerConfig:
+        """Reads the root of a `generation_config.json`; what is absent keeps its default. Raises EngineError."""
+        bound = config.get("sampler_config") or {}
+        if not isinstance(bound, Mapping):
+            raise EngineError(f"generation_config.json: sampler_config is {bound!r}, expected an object")
+        values: dict[str, Any] = {"entropy_bound": bound.get("entropy_bound")}
+        for name in ("max_denoising_steps", "t_min", "t_max", "stability_threshold", "confidence_threshold"):
+            values[name] = config.get(name)
+        given = {name: value for name, value in values.items() if value is not None}
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+                raise EngineError(f"generation_config.json: {name} is {value!r}, expected a number, not negative")
+        if not isinstance(given.get("max_denoising_steps", 1), int) or given.get("max_denoising_steps", 1) < 1:
+            raise EngineError("generation_config.json: max_denoising_steps must be a whole number, at least 1")
+        sampler = cls(**given)
+        if not 0 < sampler.t_min <= sampler.t_max:
+            raise EngineError("generation_config.json: t_min must be above 0 and at most t_max")
+        return sampler
+
+    @property
+    def commits(self) -> bool:
+        return self.commit_threshold is not None
+
+    def budget(self, n_free: int) -> int:
+        """Denoise steps allowed for `n_free` slots. Committing settles a slot per step, so it never needs more."""
+        return min(self.max_denoising_steps, n_free + 2) if self.commits else self.max_denoising_steps
+
+    def temperature(self, remaining: int, budget: int) -> float:
+        """t_min + (t_max - t_min) * n / N with n of N steps remaining, this one included: t_max first."""
+        return self.t_min + (self.t_max - self.t_min) * remaining / budget
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What an undecided slot holds, a property of the checkpoint: its mask token, or any token with equal chance."""
+
+    vocab_size: int
+    mask_token_id: int | None = None
+
+    def draw(self, n_slots: int, generator: torch.Generator) -> Tensor:
+        """[n_slots] int64 on the generator's device."""
+        if self.mask_token_id is not None:
+            return torch.full((n_slots,), self.mask_token_id, device=generator.device)
+        return torch.randint(self.vocab_size, (n_slots,), device=generator.device, generator=generator)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says about N slots at one step's temperature."""
+
+    probs: Tensor  # [N, V] float32
+    argmax: Tensor  # [N] int64
+    certainty: Tensor  # [N] probability of the argmax
+    entropy: Tensor  # [N] nats
+
+
+def predict(logits: Tensor) -> Prediction:
+    """logits: [N, V] float32, banned tokens out, divided by the temperature."""
+    probs = torch.softmax(logits, dim=-1)
+    entropy = -(probs * torch.log_softmax(logits, dim=-1)).sum(-1)
+    argmax = logits.argmax(-1)
+    return Prediction(probs, argmax, probs.gather(1, argmax[:, None]).squeeze(1), entropy)
+
+
+def sample(probs: Tensor, generator: torch.Generator) -> Tensor:
+    """One token per row of [N, V]: [N] int64."""
+    return torch.multinomial(probs, 1, generator=generator).squeeze(1)
+
+
+def accept(entropy: Tensor, bound: float) -> Tensor:
+    """Slots [N] to accept: in ascending order of entropy, i is taken while H_1 + ... + H_{i-1} <= bound.
+
+    The left side bounds the mutual information of the accepted tokens, so they may be drawn independently. The most
+    certain slot is always among them.
+    """
+    ascending, order = torch.sort(entropy, stable=True)
+    chosen = torch.cumsum(ascending, 0) - ascending <= bound
+    return torch.zeros_like(chosen).scatter_(0, order, chosen)
+
+
+def settled(argmax: Tensor, previous: Sequence[Tensor], entropy: Tensor, config: SamplerConfig) -> bool:
+    """Whether to stop: the argmax [N] equals each of the last `stability_threshold` ones, and the mean entropy is low.
+
+    previous: earlier argmaxes, oldest first. A threshold of 1 therefore needs two identical canvases in a row.
+    """
+    needed = config.stability_threshold
+    if len(previous) < needed or not entropy.mean() < config.confidence_threshold:
+        return False
+    return all(torch.equal(argmax, earlier) for earlier in previous[len(previous) - needed :])

@@ -1,0 +1,182 @@
+"""Text to token ids and back, and what a checkpoint says about its special ids.
+
+Contract: text never becomes a special token, ids never become text that is not valid Unicode, no string fails. Knows
+nothing of networks, canvases or where text comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .config import NetworkConfig
+from .errors import EngineError
+
+REPLACEMENT = "\ufffd"
+MANIFEST = "midspan.json"
+COMMIT_THRESHOLD = 0.9
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`midspan.json` beside `config.json`: what the Hugging Face layout has no field for.
+
+    A checkpoint without the file is DiffusionGemma's kind: uniform noise, no delete token, nothing committed.
+    """
+
+    name: str
+    mask_token_id: int | None  # None: uniform noise
+    delete_token_id: int | None
+    bos_token_id: int
+    special_token_ids: frozenset[int]
+    prefix_tokens: int  # the most the encoder gets, <bos> included
+    gap_buckets: tuple[int, ...]
+    canvas_tokens: int  # gap and pinned slots together
+    commit_threshold: float | None  # SamplerConfig.commit_threshold
+
+    @classmethod
+    def load(cls, directory: Path, config: NetworkConfig) -> Manifest:
+        """Raises EngineError naming the field that is wrong."""
+        path = directory / MANIFEST
+        fields = read_json(path) if path.exists() else {"name": directory.name, "noise": "uniform"}
+
+        def token(name: str, default: int | None) -> int | None:
+            value = fields.get(name, default)
+            if value is not None and not (type(value) is int and 0 <= value < config.vocab_size):
+                raise EngineError(f"{MANIFEST}: {name} is {value!r}, expected a token id below {config.vocab_size}")
+            return value
+
+        def size(name: str, value: Any, most: int) -> int:
+            if not (type(value) is int and 0 < value <= most):
+                raise EngineError(f"{MANIFEST}: {name} is {value!r}, expected a whole number from 1 to {most}")
+            return value
+
+        noise, name = fields.get("noise", "uniform"), fields.get("name")
+        if noise not in ("mask", "uniform"):
+            raise EngineError(f"{MANIFEST}: noise is {noise!r}, expected 'mask' or 'uniform'")
+        if not isinstance(name, str) or not name:
+            raise EngineError(f"{MANIFEST}: name is {name!r}, expected a name")
+        mask = token("mask_token_id", None) if noise == "mask" else None
+        if noise == "mask" and mask is None:
+            raise EngineError(f"{MANIFEST}: mask_token_id is missing, and noise is 'mask'")
+        special = fields.get("special_token_ids", [])
+        if not isinstance(special, list) or not all(type(n) is int for n in special):
+            raise EngineError(f"{MANIFEST}: special_token_ids must be a list of token ids")
+        commit = fields.get("commit_threshold", COMMIT_THRESHOLD if noise == "mask" else None)
+        if commit is not None and not (isinstance(commit, (int, float)) and 0 < commit <= 1):
+            raise EngineError(f"{MANIFEST}: commit_threshold is {commit!r}, expected a probability or null")
+        bos = token("bos_token_id", config.bos_token_id)
+        gaps = fields.get("gap_buckets", [n for n in (16, 32, 64, 128) if n < config.canvas_length])
+        if not isinstance(gaps, list) or not gaps:
+            raise EngineError(f"{MANIFEST}: gap_buckets is {gaps!r}, expected a list of sizes")
+        buckets = tuple(sorted(size("gap_buckets", gap, config.canvas_length) for gap in gaps))
+        canvas = fields.get("canvas_tokens", min(buckets[-1] + 16, config.canvas_length))
+        context = config.max_position_embeddings - config.canvas_length
+        return cls(
+            name=name,
+            mask_token_id=mask,
+            delete_token_id=token("delete_token_id", None),
+            bos_token_id=config.bos_token_id if bos is None else bos,
+            special_token_ids=frozenset(special),
+            prefix_tokens=size("prefix_tokens", fields.get("prefix_tokens", min(2048, context)), context),
+            gap_buckets=buckets,
+            canvas_tokens=max(buckets[-1], size("canvas_tokens", canvas, config.canvas_length)),
+            commit_threshold=commit,
+        )
+
+
+class Tokens:
+    """A checkpoint's `tokenizer.json`. `newline`, `unwritable`: bool [V], ids whose text breaks a line, and ids that
+    stand for no text (special, unused)."""
+
+    def __init__(self, tokenizer: Tokenizer, special: frozenset[int], vocab_size: int) -> None:
+        self._tokenizer = tokenizer
+        # Without this a document that says "<bos>" would put the token itself into the prefix.
+        tokenizer.encode_special_tokens = True
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        added = tokenizer.get_added_tokens_decoder()
+        self.special = special | {id_ for id_, token in added.items() if token.special}
+        self.newline = torch.zeros(vocab_size, dtype=torch.bool)
+        self.unwritable = torch.ones(vocab_size, dtype=torch.bool)
+        used = sorted(id_ for id_ in tokenizer.get_vocab(with_added_tokens=True).values() if id_ < vocab_size)
+        texts = tokenizer.decode_batch([[id_] for id_ in used], skip_special_tokens=False)
+        breaking = [id_ for id_, text in zip(used, texts, strict=True) if "\n" in text or "\r" in text]
+        self.newline[breaking] = True
+        self.unwritable[[id_ for id_ in used if id_ not in self.special]] = False
+
+    @classmethod
+    def load(cls, directory: Path, manifest: Manifest, config: NetworkConfig) -> Tokens:
+        """Raises EngineError."""
+        path = directory / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise EngineError(f"{path} cannot be read: {error.strerror}") from error
+        except Exception as error:  # the library raises bare Exception
+            raise EngineError(f"{path} is not a tokenizer: {error}") from error
+        return cls(tokenizer, manifest.special_token_ids, config.vocab_size)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of any string. Lines end in \\n, as in training; lone surrogates, which are no characters, are U+FFFD."""
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        try:
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeError):
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        ids = encoding.ids
+        if self.special.isdisjoint(ids):
+            return ids
+        # A tokenizer that reads text as a special token all the same: cut the text inside of the look-alike.
+        first = next(i for i, id_ in enumerate(ids) if id_ in self.special)
+        start, end = encoding.offsets[first]
+        if end - start <= 1:
+            return self.encode(text[:start]) + self.encode(text[end:])
+        return self.encode(text[: start + 1]) + self.encode(text[start + 1 :])
+
+    def head(self, text: str, n_tokens: int) -> tuple[list[int], bool]:
+        """The first `n_tokens` ids of `text`, and whether that is all of it. Does not read text it does not need."""
+        length = 16 * n_tokens + 64
+        while True:
+            ids = self.encode(text[:length])
+            if length >= len(text):
+                return ids[:n_tokens], len(ids) <= n_tokens
+            if len(ids) >= n_tokens + 8:  # the ids next to the cut may be other ones in the whole text
+                return ids[:n_tokens], False
+            length *= 2
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids` without special ones. Bytes at either end that are part of a character are trimmed; where such
+        bytes stand inside, the text ends before them."""
+        text = self._tokenizer.decode([id_ for id_ in ids if id_ not in self.special], skip_special_tokens=False)
+        return text.lstrip(REPLACEMENT).partition(REPLACEMENT)[0]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a checkpoint's JSON file. Raises EngineError."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise EngineError(f"{path} is not JSON: {error}") from error
+    if not isinstance(fields, Mapping):
+        raise EngineError(f"{path}: expected an object")
+    return dict(fields)
+
+
+def banned_ids(tokens: Tokens, writable: frozenset[int], single_line: bool) -> Tensor:
+    """Ids [N] int64 that a gap must not hold: those without text but for `writable`, for one line also line breaks."""
+    banned = tokens.unwritable | tokens.newline if single_line else tokens.unwritable.clone()
+    if writable:
+        banned[list(writable)] = False
+    return banned.nonzero().squeeze(1)

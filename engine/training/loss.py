@@ -1,0 +1,60 @@
+"""Softcapped cross-entropy over many rows without keeping their logits.
+
+Gradients are made in the forward pass, chunk by chunk, while a chunk's logits are in the cache: on a CPU the loss of
+a vocabulary of thousands otherwise costs as much as the network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK = 256  # rows; logits of one chunk stay within the last-level cache
+
+
+class SoftcappedCrossEntropy:
+    """sum_i weight_i * -log softmax(cap * tanh(hidden_i @ head^T / cap))[target_i]."""
+
+    def __init__(self, cap: float, compiled: bool = True) -> None:
+        self.cap = cap
+        self._chunk = torch.compile(_chunk_loss, dynamic=False) if compiled else _chunk_loss
+
+    def __call__(self, hidden: Tensor, head: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """hidden [N, H], head [V, H], target [N] int64, weight [N] float32; N a multiple of CHUNK.
+
+        Returns the weighted sum (differentiable in hidden and head) and each row's own loss [N] in nats (detached).
+        """
+        return _Function.apply(hidden, head, target, weight, self)
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden: Tensor, head: Tensor, target: Tensor, weight: Tensor, loss: SoftcappedCrossEntropy):  # type: ignore[override]
+        assert hidden.shape[0] % CHUNK == 0
+        losses = torch.empty(hidden.shape[0])
+        grad_hidden = torch.empty_like(hidden)
+        grad_head = torch.zeros_like(head, dtype=torch.float32)
+        for start in range(0, hidden.shape[0], CHUNK):
+            rows = slice(start, start + CHUNK)
+            logits = hidden[rows] @ head.T
+            losses[rows], grad = loss._chunk(logits, target[rows], weight[rows], loss.cap)
+            grad_hidden[rows] = grad @ head
+            grad_head += grad.T @ hidden[rows]
+        ctx.save_for_backward(grad_hidden, grad_head)
+        return (losses * weight).sum(), losses
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, _: Tensor):  # type: ignore[override]
+        grad_hidden, grad_head = ctx.saved_tensors
+        return grad_hidden * grad.to(grad_hidden.dtype), (grad_head * grad).to(grad_hidden.dtype), None, None, None
+
+
+def _chunk_loss(logits: Tensor, target: Tensor, weight: Tensor, cap: float) -> tuple[Tensor, Tensor]:
+    tanh = torch.tanh(logits.float() / cap)
+    exp = torch.exp(tanh * cap - cap)  # bounded above by the cap: no maximum pass needed
+    total = exp.sum(-1, keepdim=True)
+    picked = tanh.gather(1, target[:, None]) * cap - cap
+    losses = (total.log() - picked).squeeze(1)
+    hot = torch.arange(logits.shape[1]) == target[:, None]
+    grad = (exp / total - hot.float()) * (1 - tanh * tanh) * weight[:, None]
+    return losses, grad.to(logits.dtype)

@@ -1,0 +1,46 @@
+"""The shape of midspan-mini, and how its weights begin."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..config import FULL, SLIDING, AttentionShape, NetworkConfig
+from ..network import Network
+
+MINI = NetworkConfig(
+    vocab_size=8192,
+    hidden_size=256,
+    intermediate_size=384,
+    num_hidden_layers=6,
+    num_attention_heads=4,
+    layer_types=(SLIDING, SLIDING, FULL) * 2,
+    sliding=AttentionShape(64, 2, True, 512, 10_000.0, 1.0),
+    full=AttentionShape(64, 2, False, None, 1_000_000.0, 0.25),
+    num_experts=8,
+    top_k_experts=2,
+    moe_intermediate_size=192,
+    rms_norm_eps=1e-6,
+    final_logit_softcapping=30.0,
+    pad_token_id=0,
+    eos_token_id=(1,),
+    bos_token_id=2,
+    max_position_embeddings=4096,
+    canvas_length=256,
+)
+
+
+@torch.no_grad()
+def initialize(network: Network) -> None:
+    """In place. Unit residual stream; queries and keys such that scores begin near those of 1/sqrt(head_dim);
+    sublayers enter small; a final gain of 0.3, or the tied head begins by predicting its own input."""
+    hidden = network.config.hidden_size
+    for name, param in network.named_parameters():
+        if param.dim() >= 2:
+            nn.init.normal_(param, std=hidden**-0.5 if "embed" in name else 0.02)
+    network.norm.weight.fill_(0.3)
+    for layer in network.layers:
+        layer.self_attn.q_norm.weight.fill_(0.42)
+        layer.self_attn.k_norm.weight.fill_(0.42)
+        layer.post_attention_layernorm.weight.fill_(0.35)
+        layer.post_feedforward_layernorm.weight.fill_(0.35)

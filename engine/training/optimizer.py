@@ -1,0 +1,127 @@
+"""Muon for the hidden matrices, AdamW for everything else, over float32 masters of bfloat16 weights.
+
+Muon: momentum orthogonalised by Newton-Schulz (Jordan et al. 2024, github.com/KellerJordan/Muon; at this size it
+reaches AdamW's loss in about half the compute, arXiv 2504.08451). Across data-parallel processes each one
+orthogonalises its share of the matrices. Knows nothing of losses, data or schedules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+NS_STEPS = 5
+NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalize(g: Tensor) -> Tensor:
+    """The nearest (semi-)orthogonal matrix to g [..., m, n], roughly: singular values end near 1."""
+    a, b, c = NS_COEFFICIENTS
+    x = g.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.transpose(-2, -1)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(NS_STEPS):
+        gram = x @ x.transpose(-2, -1)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.transpose(-2, -1) if tall else x
+
+
+class Optimizer:
+    """step() reads `.grad`, averages it over processes, updates the masters and writes the weights back."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        muon_lr: float = 0.02,
+        adam_lr: float = 2e-3,
+        router_lr: float = 5e-4,
+        weight_decay: float = 0.05,
+    ) -> None:
+        self.lr = {"muon": muon_lr, "adam": adam_lr, "router": router_lr}
+        self.weight_decay = weight_decay
+        self.params = dict(network.named_parameters())
+        self.masters = {name: p.detach().float().clone() for name, p in self.params.items()}
+        self.first = {name: torch.zeros_like(m) for name, m in self.masters.items()}
+        self.second = {name: torch.zeros_like(m) for name, m in self.masters.items() if self.group(name) != "muon"}
+        self.steps = 0
+
+    def group(self, name: str) -> str:
+        if "router.proj" in name:
+            return "router"
+        hidden = self.params[name].dim() >= 2 and "embed" not in name
+        return "muon" if hidden else "adam"
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """scale: the schedule's factor on every learning rate, 0..1."""
+        self._average_gradients()
+        self.steps += 1
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        muon = [name for name in self.params if self.group(name) == "muon"]
+        updates = {}
+        for i, name in enumerate(muon):
+            grad = self.params[name].grad
+            assert grad is not None, name
+            momentum = self.first[name]
+            momentum.lerp_(grad.float(), 0.05)
+            if i % world == rank:
+                updates[name] = orthogonalize(grad.float().lerp_(momentum, 0.95))
+            else:
+                updates[name] = torch.zeros_like(grad, dtype=torch.bfloat16)
+        if world > 1:
+            flat = torch.cat([u.reshape(-1) for u in updates.values()])
+            dist.all_reduce(flat)
+            for name, piece in zip(updates, flat.split([u.numel() for u in updates.values()]), strict=True):
+                updates[name] = piece.view_as(updates[name])
+        for name, update in updates.items():
+            rows, cols = update.shape[-2:]
+            lr = self.lr["muon"] * scale
+            master = self.masters[name].mul_(1 - lr * self.weight_decay)
+            master.sub_(update.float(), alpha=lr * max(1.0, rows / cols) ** 0.5)
+        for name, param in self.params.items():
+            if self.group(name) != "muon":
+                assert param.grad is not None, name
+                self._adam(name, param.grad.float(), self.lr[self.group(name)] * scale)
+            param.copy_(self.masters[name])
+            param.grad = None
+
+    def _adam(self, name: str, grad: Tensor, lr: float) -> None:
+        beta1, beta2 = 0.9, 0.98
+        first, second = self.first[name], self.second[name]
+        first.lerp_(grad, 1 - beta1)
+        second.lerp_(grad.square(), 1 - beta2)
+        corrected = (second / (1 - beta2**self.steps)).sqrt_().add_(1e-10)
+        self.masters[name].addcdiv_(first, corrected, value=-lr / (1 - beta1**self.steps))
+
+    def _average_gradients(self) -> None:
+        if not dist.is_initialized():
+            return
+        grads = [p.grad for p in self.params.values()]
+        assert all(g is not None for g in grads)
+        flat = torch.cat([g.reshape(-1) for g in grads if g is not None])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for grad, piece in zip(grads, flat.split([g.numel() for g in grads if g is not None]), strict=True):
+            assert grad is not None
+            grad.copy_(piece.view_as(grad))
+
+    def state(self) -> dict[str, Any]:
+        return {"masters": self.masters, "first": self.first, "second": self.second, "steps": self.steps}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        for mine, theirs in (
+            (self.masters, state["masters"]),
+            (self.first, state["first"]),
+            (self.second, state["second"]),
+        ):
+            for name, tensor in mine.items():
+                tensor.copy_(theirs[name])
+        self.steps = int(state["steps"])
+        for name, param in self.params.items():
+            param.copy_(self.masters[name])

@@ -1,0 +1,193 @@
+"""The packages that midspan-mini learns from: fetched by name and version, opened, licence checked.
+
+Contract: `packages.toml` beside this file is the whole list; every entry is pinned and names the licence
+that a person read. `Package.fetch` runs the ordinary client (pip, npm) and keeps the archive; `sources`
+yields the source files in it. An archive whose own metadata names no permissive licence is refused.
+Knows nothing of filters, splits' use, tokens or models.
+"""
+
+from __future__ import annotations
+
+import email.message
+import email.parser
+import json
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LIST = Path(__file__).with_name("packages.toml")
+SUFFIXES = {
+    ".py": "python",
+    ".js": "javascript",
+    ".mjs": "javascript",
+    ".cjs": "javascript",
+    ".jsx": "javascript",
+    ".ts": "typescript",
+    ".tsx": "typescript",
+}
+CLIENTS = {"python": "pip", "javascript": "npm"}
+PERMISSIVE = re.compile(r"MIT|BSD|Apache|PSF|Python Software Foundation|\bISC\b|\bUnlicense\b|0BSD|Zlib", re.I)
+COPYLEFT = re.compile(r"GPL|Affero|MPL|Mozilla|EUPL|CDDL|Eclipse|SSPL|BUSL|Elastic", re.I)
+LICENCE_TEXTS = {
+    "MIT": "Permission is hereby granted, free of charge",
+    "Apache-2.0": "Apache License",
+    "BSD": "Redistribution and use in source and binary forms",
+}
+STDLIB_SKIP = re.compile(
+    r"^(test|tests|idlelib|lib2to3|site-packages|dist-packages|turtledemo|ensurepip|pydoc_data|encodings|"
+    r"__phello__|config-.*|lib-dynload)/|/tests?/"
+)
+
+
+class PackageError(Exception):
+    """A package that cannot be fetched, or whose licence is not permissive."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One pinned package. `split` is train, val or tune; `licence` is what the list says."""
+
+    ecosystem: str  # "python" or "javascript"
+    name: str
+    version: str
+    licence: str
+    split: str
+    cap_mb: float | None = None  # less than the language's default, where a package is large and repetitive
+
+    def fetch(self, cache: Path) -> Path | None:
+        """The archive in `cache`, downloaded if it is not there; None for the standard library."""
+        if self.name == "stdlib":
+            return None
+        folder = cache / CLIENTS[self.ecosystem]
+        folder.mkdir(parents=True, exist_ok=True)
+        found = self._archive(folder)
+        if found is None:
+            self._download(folder)
+            found = self._archive(folder)
+        if found is None:
+            raise PackageError(f"{self.name} {self.version}: downloaded, but no archive of that name is there")
+        return found
+
+    def _archive(self, folder: Path) -> Path | None:
+        wanted = _key(f"{self.name}-{self.version}")
+        for path in sorted(folder.iterdir()):
+            if path.suffix == ".whl":
+                stem = "-".join(path.name.split("-")[:2])
+            elif path.suffix == ".tgz":
+                stem = path.stem
+            else:
+                continue
+            if _key(stem) == wanted:
+                return path
+        return None
+
+    def _download(self, folder: Path) -> None:
+        if self.ecosystem == "python":
+            options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
+            command = [sys.executable, "-m", "pip", "download", *options, f"{self.name}=={self.version}"]
+        else:
+            command = ["npm", "pack", "--silent", f"{self.name}@{self.version}"]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise PackageError(f"{command[0]} is needed to fetch {self.name}, and it is not installed") from error
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            raise PackageError(f"{self.name} {self.version} could not be fetched: {lines[-1]}")
+
+
+def read_list(path: Path = LIST) -> list[Package]:
+    """The packages of the list, in its order. The standard library's version is the interpreter's."""
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    packages = []
+    for ecosystem in CLIENTS:
+        for split, entries in table[ecosystem].items():
+            for name, entry in entries.items():
+                version, licence, *cap = entry
+                version = "{}.{}.{}".format(*sys.version_info[:3]) if name == "stdlib" else version
+                packages.append(Package(ecosystem, name, version, licence, split, *cap))
+    return packages
+
+
+def sources(package: Package, archive: Path | None) -> Iterator[tuple[str, bytes]]:
+    """(path inside the package, bytes) of every source file, sorted by path; raises PackageError on a
+    licence that is not permissive."""
+    if archive is None:
+        yield from _stdlib()
+    elif archive.suffix == ".whl":
+        yield from _wheel(package, archive)
+    else:
+        yield from _tarball(package, archive)
+
+
+def is_permissive(licence: str) -> bool:
+    """Whether a licence expression or classifier allows what we do. `X OR Y` needs only one good side."""
+    sides = re.split(r"\s+OR\s+", licence)
+    return any(PERMISSIVE.search(side) and not COPYLEFT.search(side) for side in sides)
+
+
+def _stdlib() -> Iterator[tuple[str, bytes]]:
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root).as_posix()
+        if not STDLIB_SKIP.search(inside):
+            yield inside, path.read_bytes()
+
+
+def _wheel(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(archive) as wheel:
+        names = sorted(wheel.namelist())
+        info = next(name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+        found = _wheel_licence(wheel, names, email.parser.BytesParser().parsebytes(wheel.read(info)))
+        _check(package, found)
+        for name in names:
+            if SUFFIXES.get(Path(name).suffix) == "python" and ".data/" not in name:
+                yield name, wheel.read(name)
+
+
+def _wheel_licence(wheel: zipfile.ZipFile, names: list[str], metadata: email.message.Message) -> str:
+    """As the metadata states it; where it states nothing known, as the licence file's wording shows."""
+    classifiers = [c.split(" :: ")[-1] for c in metadata.get_all("Classifier", []) if c.startswith("License")]
+    stated = metadata.get("License-Expression") or str(metadata.get("License") or "").strip().partition("\n")[0]
+    if stated and PERMISSIVE.search(stated) and not COPYLEFT.search("; ".join(classifiers)):
+        return stated
+    stated = "; ".join(classifiers) or stated
+    if PERMISSIVE.search(stated) or COPYLEFT.search(stated):
+        return stated
+    for name in names:
+        if ".dist-info/" in name and re.search(r"licen[sc]e|copying", name, re.I) and not name.endswith("/"):
+            text = wheel.read(name).decode("utf-8", "replace")
+            for licence, phrase in LICENCE_TEXTS.items():
+                if phrase in text:
+                    return licence
+    return stated
+
+
+def _tarball(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(archive) as tarball:
+        members = {m.name: m for m in tarball.getmembers() if m.isfile()}
+        manifest = tarball.extractfile(members["package/package.json"])
+        assert manifest is not None
+        _check(package, str(json.load(manifest).get("license", "")))
+        for name in sorted(members):
+            language = SUFFIXES.get(Path(name).suffix, "")
+            if language in ("javascript", "typescript"):
+                content = tarball.extractfile(members[name])
+                assert content is not None
+                yield name.removeprefix("package/"), content.read()
+
+
+def _check(package: Package, found: str) -> None:
+    if not is_permissive(found) or not is_permissive(package.licence):
+        raise PackageError(f"{package.name} {package.version}: licence {found!r} is not on the permissive list")
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[-_.@/]+", "-", name).strip("-").lower()

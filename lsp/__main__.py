@@ -1,0 +1,5 @@
+"""`python -m midspan.lsp` is `midspan`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,223 @@
+"""The pipeline of one request: snapshot → span → fill → checked and trimmed suggestion, or the reason for none.
+
+Runs on the engine thread. Everything it reads is in its arguments and nothing outlives it, so a request can be repeated
+from its snapshot alone. Knows nothing of the protocol, of open documents or of other requests.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .postprocess import Surroundings, postprocess
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..grammars import Span, Syntax
+
+FOLLOWING = 2000  # characters below the cursor that the filters compare with
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a document and a place in it. Offsets are code points.
+
+    `chosen` is what the editor's completion menu would insert in place of start:end if its item were accepted; the
+    suggestion has to begin with it. Without a menu start == end is the cursor and `chosen` is empty.
+    """
+
+    uri: str
+    version: int
+    language_id: str
+    document: str
+    start: int
+    end: int
+    chosen: str = ""
+
+    @property
+    def text(self) -> str:
+        """The document with `chosen` in it: what the engine is to continue."""
+        if self.start == self.end and not self.chosen:
+            return self.document
+        return self.document[: self.start] + self.chosen + self.document[self.end :]
+
+    @property
+    def offset(self) -> int:
+        """The cursor, in `text`."""
+        return self.start + len(self.chosen)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Replace document[start:end], within one line, by `text`. text[:filled] is new, the rest stood there before."""
+
+    start: int
+    end: int
+    text: str
+    filled: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request, and what it took."""
+
+    reason: str  # "shown", or why there is no suggestion
+    suggestion: Suggestion | None = None
+    kind: str = ""  # of the span
+    model: str = ""
+    steps: int = 0  # denoise steps
+    tokens: int = 0
+    confidence: float = 0.0
+    stop: str = ""  # why the engine stopped
+    timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
+
+
+def follow(syntax: "Syntax | None", text: str, language_id: str) -> "Syntax":
+    """The syntax of `text`, reusing the tree of an earlier text of the same document and language, if there is one."""
+    from ..grammars import Syntax  # noqa: PLC0415  (loads tree-sitter, which `initialize` must not wait for)
+
+    if syntax is None:
+        return Syntax.parse(text, language_id)
+    before = syntax.text
+    if before == text:
+        return syntax
+    head = _common(before, text)
+    room = min(len(before), len(text)) - head
+    tail = _common(before[::-1], text[::-1], room)
+    return syntax.edited(head, len(before) - tail, text[head : len(text) - tail])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the settings and the job allow one request."""
+
+    max_tokens: int
+    min_confidence: float
+    seed: int
+    deadline: float  # time.monotonic()
+    cancelled: Callable[[], bool]
+
+
+def complete(snapshot: Snapshot, syntax: "Syntax", engine: "Engine", limits: Limits) -> Outcome:
+    """Choose the span at the snapshot's cursor and fill it. `syntax` is that of `snapshot.text`."""
+    from ..grammars import choose_span  # noqa: PLC0415
+
+    clock = _Clock()
+    span = choose_span(syntax, snapshot.offset)
+    clock.lap("span")
+    if span is None:
+        return Outcome("no span here", model=engine.name, timings=clock.timings)
+    line_end = _line_around(syntax.text, snapshot.offset)[1]
+    if not snapshot.offset == span.start <= span.end <= line_end:
+        return Outcome("the span leaves the line", kind=span.kind, model=engine.name, timings=clock.timings)
+    return _fill(snapshot, syntax, span, engine, limits, clock)
+
+
+def _fill(
+    snapshot: Snapshot, syntax: "Syntax", span: "Span", engine: "Engine", limits: Limits, clock: "_Clock"
+) -> Outcome:
+    from ..engine import InfillRequest  # noqa: PLC0415
+    from ..grammars import new_errors  # noqa: PLC0415
+
+    text = syntax.text
+    infill = engine.infill(
+        InfillRequest(
+            prefix=_plain(text[: span.start]),
+            suffix=_plain(text[span.end :]),
+            max_tokens=min(span.max_tokens, limits.max_tokens),
+            single_line=span.single_line,
+            seed=limits.seed,
+            document=snapshot.uri,
+            deadline=limits.deadline,
+            cancelled=limits.cancelled,
+        )
+    )
+    clock.lap("engine")
+    clock.timings.update(infill.timings)
+
+    def outcome(reason: str, suggestion: Suggestion | None = None) -> Outcome:
+        return Outcome(
+            reason=reason,
+            suggestion=suggestion,
+            kind=span.kind,
+            model=engine.name,
+            steps=infill.steps,
+            tokens=len(infill.tokens),
+            confidence=infill.confidence,
+            stop=infill.stop,
+            timings=clock.timings,
+        )
+
+    if infill.stop == "cancelled":
+        return outcome("cancelled")
+    if infill.confidence < limits.min_confidence:
+        return outcome("not confident")
+    line_start, line_end = _line_around(text, span.start)
+    around = Surroundings(
+        before=text[line_start : span.start],
+        replaced=text[span.start : span.end],
+        rest=text[span.end : line_end],
+        following=_plain(text[line_end : line_end + FOLLOWING]),
+        single_line=span.single_line,
+    )
+    fill, reason = postprocess(infill.text, around)
+    clock.lap("postprocess")
+    if fill is None:
+        return outcome(reason)
+    fill = fill.replace("\n", _line_ending(text))
+    errors = new_errors(syntax, syntax.edited(span.start, span.end, fill), span.start, span.start + len(fill))
+    clock.lap("check")
+    if errors:
+        return outcome("breaks the syntax")
+    return outcome(
+        "shown",
+        Suggestion(
+            start=snapshot.start,
+            end=line_end - len(snapshot.chosen) + snapshot.end - snapshot.start,
+            text=snapshot.chosen + fill + around.rest,
+            filled=len(snapshot.chosen) + len(fill),
+        ),
+    )
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.timings[stage] = now - self._last
+        self._last = now
+
+
+def _common(one: str, other: str, most: int | None = None) -> int:
+    """Length of the common prefix, by bisection over C-speed comparisons."""
+    low, high = 0, min(len(one), len(other)) if most is None else most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _line_around(text: str, offset: int) -> tuple[int, int]:
+    """Start and end, without its ending, of the line `offset` is in."""
+    start = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
+    ends = [end for ending in "\r\n" if (end := text.find(ending, offset)) >= 0]
+    return start, min(ends, default=len(text))
+
+
+def _line_ending(text: str) -> str:
+    """The ending of the first line: what a new line in this document gets."""
+    newline = text.find("\n")
+    if newline > 0 and text[newline - 1] == "\r":
+        return "\r\n"
+    return "\r" if newline < 0 and "\r" in text else "\n"
+
+
+def _plain(text: str) -> str:
+    """With "\\n" for every line ending, the only one the engine knows."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

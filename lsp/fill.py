@@ -1,0 +1,119 @@
+"""`midspan fill` and `midspan demo`: one fill through a real server, started and spoken to as an editor does it."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from .client import Client, DisconnectedError, ReplyError
+from .documents import Document
+
+LINES_BEFORE, LINES_AFTER = 10, 6
+LOADING = 60.0  # seconds
+MARK = "║"
+
+SAMPLE = f'''\
+class Rectangle:
+    """An axis-aligned rectangle."""
+
+    def __init__(self, width, height):
+        self.width = width
+        self.height = {MARK}
+
+    def area(self):
+        return self.width * self.height
+
+    def perimeter(self):
+        return 2 * (self.width + self.height)
+'''
+
+LANGUAGES = {
+    ".c": "c",
+    ".cc": "cpp",
+    ".cpp": "cpp",
+    ".cxx": "cpp",
+    ".go": "go",
+    ".h": "c",
+    ".hpp": "cpp",
+    ".java": "java",
+    ".js": "javascript",
+    ".json": "json",
+    ".jsx": "javascriptreact",
+    ".mjs": "javascript",
+    ".py": "python",
+    ".pyi": "python",
+    ".rs": "rust",
+    ".ts": "typescript",
+    ".tsx": "typescriptreact",
+}
+
+
+def fill_file(path: Path, line: int, column: int | None, options: dict[str, Any]) -> int:
+    """Fill at a place of a file, lines and columns counted from 1, and print it. The exit code."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return _fail(f"cannot read {path}: {error}", 2)
+    language = LANGUAGES.get(path.suffix.lower(), path.suffix.lstrip(".").lower() or "plaintext")
+    document = Document(path.absolute().as_uri(), language, 1, text, "utf-32")
+    last = document.position(len(text))[0] + 1
+    if line > last:
+        return _fail(f"{path} has {last} lines, not {line}", 2)
+    # The store takes a place past the line's end for the line's end.
+    offset = document.offset((line - 1, sys.maxsize if column is None else column - 1))
+    return _fill(document, offset, options)
+
+
+def demo(options: dict[str, Any]) -> int:
+    """Fill the gap of the sample and print it. The exit code."""
+    document = Document("untitled:rectangle.py", "python", 1, SAMPLE.replace(MARK, ""), "utf-32")
+    return _fill(document, SAMPLE.index(MARK), options)
+
+
+def _fill(document: Document, offset: int, options: dict[str, Any]) -> int:
+    started = time.monotonic()
+    try:
+        with Client() as server:
+            server.initialize({**options, "trace": True, "status": True})
+            server.open(document.uri, document.language_id, document.text)
+            while (status := server.notification("midspan/status", LOADING))["kind"] == "loading":
+                pass
+            if status["kind"] == "error":
+                return _fail(status["message"], 1)
+            loaded = time.monotonic() - started
+            reply = server.result(server.begin_completion(document.uri, *document.position(offset)))
+            trace = server.notification("midspan/trace")
+            server.shut_down()
+    except (DisconnectedError, ReplyError, BrokenPipeError) as error:
+        return _fail(str(error), 1)
+    items = reply["items"] if reply else []
+    if not items:
+        return _fail(f"nothing was filled: {trace['outcome']}", 1)
+    _print(document, items[0], trace, loaded)
+    return 0
+
+
+def _print(document: Document, item: dict[str, Any], trace: dict[str, Any], loaded: float) -> None:
+    begin, stop = item["range"]["start"], item["range"]["end"]
+    start = document.offset((begin["line"], begin["character"]))
+    end = document.offset((stop["line"], stop["character"]))
+    new, kept = item["insertText"][: trace["filled"]], item["insertText"][trace["filled"] :]
+    before = "".join(document.text[:start].splitlines(keepends=True)[-LINES_BEFORE:])
+    after = "".join(document.text[end:].splitlines(keepends=True)[: LINES_AFTER + 1])
+    console = Console(highlight=False, soft_wrap=True)
+    # Without colours the fill must still be told from its surroundings.
+    left, right = ("", "") if console.is_terminal else ("⟦", "⟧")
+    console.print(Text(before) + Text(left + new + right, style="bold black on green") + Text((kept + after).rstrip()))
+    console.print(
+        f"\n{trace['model']}: {trace['tokens']} tokens in {trace['steps']} denoise steps, "
+        f"{1000 * trace['seconds']:.0f} ms (started and loaded in {loaded:.1f} s)",
+        style="dim",
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"midspan: {message}", markup=False)
+    return code

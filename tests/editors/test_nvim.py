@@ -1,0 +1,274 @@
+"""What someone sees who writes Python in Neovim with Midspan: every test types real keys into a real Neovim.
+
+The bundled model fills; which code it writes is not asserted, only that the buffer becomes what the screen promised.
+"""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Neovim
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+
+SAMPLE = """import json
+import os
+
+
+def load(path):
+    with open(path) as handle:
+        return json.load(handle)
+
+
+def save(path, value):
+    with open(path, "w") as handle:
+        json.dump(value, handle)
+
+
+def names(folder):
+    result = []
+    for name in os.listdir(folder):
+
+    return result
+"""
+ROW = SAMPLE[: SAMPLE.index("\n\n    return result")].count("\n") + 1  # the empty line
+TYPED = (
+    "        result.app",
+    "        path = os.path.jo",
+    "        if name.",
+    "        result.append(",
+    "        value = json.",
+)
+
+
+@pytest.fixture
+def neovim(editor: "Neovim") -> "Neovim":
+    """The sample, with the cursor in its empty line, in insert mode."""
+    editor.open(SAMPLE)
+    editor.ready()
+    editor.rpc.current.window.cursor = (ROW + 1, 0)
+    editor.accepted()
+    return editor
+
+
+def test_accepting_puts_exactly_the_ghost_text_into_the_buffer(neovim: "Neovim") -> None:
+    ghost = neovim.suggestion(*TYPED)
+    promised = ghost.applied(neovim.lines)
+    neovim.keys("<Tab>")
+    neovim.settle()
+    assert neovim.lines == promised
+    row, column = neovim.cursor
+    new = promised[: len(promised) - len(neovim.lines) + row]
+    assert column == len(new[-1].encode()), "the cursor stands behind what was accepted"
+
+
+def test_one_undo_takes_back_the_accepted_text_and_nothing_else(neovim: "Neovim") -> None:
+    neovim.suggestion(*TYPED)
+    before = neovim.lines
+    neovim.keys("<Tab>")
+    neovim.settle()
+    after = neovim.lines
+    neovim.keys("<Esc>u")
+    assert neovim.lines == before
+    neovim.keys("<C-r>")
+    assert neovim.lines == after
+
+
+def test_typing_what_the_ghost_text_says_keeps_it(neovim: "Neovim") -> None:
+    ghost = neovim.suggestion(*TYPED)
+    promised = ghost.applied(neovim.lines)
+    typed = ghost.text[:2].split("\n")[0]
+    neovim.keys(typed.replace("<", "<lt>"))
+    # Well within the 200 ms that Neovim waits before it asks again: the case of neovim#36529.
+    shown = neovim.ghost()
+    neovim.keys("<Tab>")
+    neovim.settle()
+    assert neovim.lines == promised
+    assert shown is None or shown.text == ghost.text[len(typed) :]
+
+
+def test_typing_something_else_takes_the_ghost_text_away(neovim: "Neovim") -> None:
+    ghost = neovim.suggestion(*TYPED)
+    other = "Q" if ghost.text[0] != "Q" else "Z"
+    line = neovim.line
+    neovim.keys(other + "<Tab>")
+    neovim.settle()
+    assert neovim.line == line + other + "\t", "there is nothing to accept, so the key is a tab again"
+    assert neovim.accepted() is None
+
+
+def test_moving_the_cursor_away_takes_the_ghost_text_away(neovim: "Neovim") -> None:
+    neovim.suggestion(*TYPED)
+    lines = neovim.lines
+    neovim.keys("<Up><C-o>:let g:seen = 1<CR>")
+    neovim.settle()
+    assert neovim.lua("return require('midspan').accept()") is False
+    assert neovim.lines == lines
+
+
+def test_ghost_text_between_brackets_is_accepted_without_doubling_them(neovim: "Neovim") -> None:
+    ghost = neovim.suggestion(
+        "        result.append(", "        path = os.path.join(", "        print(", "        if isinstance(", after=")"
+    )
+    promised = ghost.applied(neovim.lines)
+    neovim.keys("<Tab>")
+    neovim.settle()
+    taken = neovim.accepted()
+    assert taken is not None
+    assert neovim.lines == promised
+    assert taken["line"][: taken["column"]] + taken["text"] == "\n".join(promised[ROW : ROW + 1 + taken["text"].count("\n")])
+
+
+def test_accepting_word_by_word_ends_in_the_same_text(neovim: "Neovim") -> None:
+    ghost = neovim.suggestion(*TYPED)
+    promised = ghost.applied(neovim.lines)
+    words = re.findall(r"\s*(?:\w+|[^\w\s]+)", ghost.text, flags=re.ASCII)
+    neovim.keys("<M-Right>")
+    neovim.settle()
+    assert neovim.line.endswith(words[0].split("\n")[-1])
+    neovim.keys("<M-Right>" * (len(words) - 1))
+    neovim.settle()
+    assert neovim.lines == promised
+
+
+def test_dismissed_ghost_text_is_gone_and_cannot_be_accepted(neovim: "Neovim") -> None:
+    neovim.suggestion(*TYPED)
+    lines = neovim.lines
+    neovim.keys("<C-]>")
+    neovim.settle()
+    assert neovim.ghost() is None
+    assert neovim.lua("return require('midspan').accept()") is False
+    assert neovim.lines == lines
+
+
+@pytest.mark.parametrize("pause", [0.05, 0.15])
+def test_accepting_while_typing_at_speed_never_corrupts_the_line(neovim: "Neovim", pause: float) -> None:
+    """Each time the line becomes the item that was handed over, from its start to the line's end, or stays."""
+    text = "        result.append(os.path.join(folder, name))"
+    taken = 0
+    for length in range(12, len(text), 3):
+        neovim.keys("<Esc>0C")
+        neovim.accepted()
+        neovim.keys(text[:length], pause)
+        neovim.keys("<Tab>")
+        neovim.settle()
+        item, lines = neovim.accepted(), neovim.lines
+        if item is None:
+            assert neovim.line == text[:length] + "\t"
+            continue
+        taken += 1
+        assert item["line"] == text[:length]
+        new = (text[: item["column"]] + item["text"]).split("\n")
+        assert lines[ROW : ROW + len(new)] == new
+        neovim.keys("<Esc>u")
+        assert neovim.line == text[:length]
+    sample = SAMPLE.splitlines()
+    assert neovim.lines[:ROW] == sample[:ROW]
+    assert neovim.lines[ROW + 1 :] == sample[ROW + 1 :]
+    print(f"accepted {taken} times at {1000 * pause:.0f} ms per key")
+
+
+def test_text_outside_the_basic_plane_and_accents_stay_whole(neovim: "Neovim") -> None:
+    ghost = neovim.suggestion(*(f'        größe = "🦊é"; {text.strip()}' for text in TYPED))
+    promised = ghost.applied(neovim.lines)
+    neovim.keys("<Tab>")
+    neovim.settle()
+    assert neovim.lines == promised
+
+
+def test_accepting_in_a_file_with_crlf_leaves_no_carriage_return(neovim: "Neovim") -> None:
+    path = neovim.open(SAMPLE.replace("\n", "\r\n"))
+    neovim.rpc.current.window.cursor = (ROW + 1, 0)
+    ghost = neovim.suggestion(*TYPED)
+    promised = ghost.applied(neovim.lines)
+    neovim.keys("<Tab>")
+    neovim.settle()
+    assert neovim.lines == promised
+    neovim.keys("<Esc>")
+    neovim.rpc.command("silent write")
+    assert path.read_bytes() == "".join(f"{line}\r\n" for line in promised).encode()
+
+
+def test_off_asks_nothing_of_the_server_and_on_brings_suggestions_back(neovim: "Neovim") -> None:
+    neovim.suggestion(*TYPED)
+    neovim.rpc.command("Midspan toggle")
+    neovim.lua(
+        "_G.asked = 0; vim.api.nvim_create_autocmd('LspRequest', { callback = function() _G.asked = _G.asked + 1 end })"
+    )
+    assert neovim.ghost() is None
+    neovim.keys("<Esc>0C" + TYPED[0])
+    assert neovim.wait(neovim.ghost, "nothing", patience=1.0, fail=False) is None
+    assert neovim.lua("return _G.asked") == 0
+    neovim.wait(lambda: "; off" in neovim.status(), "the model to be unloaded")
+    neovim.rpc.command("Midspan toggle")
+    neovim.ready()
+    neovim.suggestion(*TYPED)
+
+
+def test_after_the_server_died_a_restart_brings_suggestions_back(neovim: "Neovim") -> None:
+    neovim.suggestion(*TYPED)
+    psutil = pytest.importorskip("psutil")
+    (server,) = (child for child in psutil.Process(neovim.pid).children() if "--stdio" in child.cmdline())
+    os.kill(server.pid, signal.SIGKILL)
+    neovim.wait(lambda: "no server is running" in neovim.status(), "Neovim to notice")
+    neovim.keys("x<Tab>")
+    neovim.settle()
+    assert neovim.line.endswith("x\t"), "without a server the keys are the user's"
+    neovim.keys("<Esc>")
+    neovim.rpc.command("Midspan restart")
+    neovim.ready()
+    neovim.suggestion(*TYPED)
+
+
+def test_the_health_check_of_a_working_installation_is_clean(neovim: "Neovim") -> None:
+    neovim.keys("<Esc>")
+    neovim.rpc.command("checkhealth midspan")
+    report = "\n".join(neovim.lines)
+    assert "midspan" in report
+    assert "; ready" in report
+    assert not re.search("ERROR|WARNING", report), report
+
+
+def test_a_missing_server_is_said_once_and_explained_by_the_health_check(
+    start_neovim: Callable[[str], "Neovim"],
+) -> None:
+    neovim = start_neovim(
+        f"vim.opt.runtimepath:prepend({json.dumps(str(ROOT / 'editors' / 'nvim'))})\n"
+        "require('midspan').setup({ cmd = { 'no-such-midspan' }, keys = { acept = '<C-y>' }, colour = 1 })\n"
+    )
+    neovim.open(SAMPLE)
+    said = neovim.rpc.command_output("messages")
+    assert said.count("no-such-midspan is not executable") == 1
+    assert "colour is no option" in said
+    assert "keys.acept is no action" in said
+    neovim.keys("Gox = 1")
+    assert neovim.line == "x = 1"
+    neovim.keys("<Esc>")
+    neovim.rpc.command("checkhealth midspan")
+    assert "ERROR no-such-midspan is not executable" in "\n".join(neovim.lines)
+
+
+@pytest.mark.parametrize("which", ["neovim-plugin", "neovim-bare"])
+def test_the_lines_in_the_readme_work_as_they_stand(
+    start_neovim: Callable[[str], "Neovim"], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, which: str, server_path: Any
+) -> None:
+    readme = (ROOT / "editors" / "README.md").read_text()
+    block = re.search(rf"<!-- {which} -->\n```lua\n(.*?)```", readme, flags=re.DOTALL)
+    assert block is not None
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "midspan").symlink_to(ROOT)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{server_path.parent}{os.pathsep}{os.environ['PATH']}")
+    neovim = start_neovim(block[1])
+    neovim.open(SAMPLE)
+    neovim.rpc.current.window.cursor = (ROW + 1, 0)
+    neovim.wait(lambda: neovim.lua("return vim.lsp.get_clients()[1] ~= nil"), "the server to start")
