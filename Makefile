@@ -42,12 +42,16 @@ e2e: $(STAMP) editors ## the real editors, headless
 quality: $(STAMP) ## fills of unseen packages against their baselines: tests/quality/*.csv
 	$(BIN)/python tests/quality/held_out.py
 
-corpus: $(STAMP) ## fetch the training packages and build corpus and tokenizer under ~/.cache/midspan
-	$(BIN)/python -m midspan.engine.training.corpus --third-party THIRD_PARTY.md
+# BENCHMARKS names a folder of .jsonl(.gz) files whose text must not be trained on.
+corpus: $(STAMP) ## fetch the training packages, build corpus and tokenizer under ~/.cache/midspan
+	$(BIN)/python -m midspan.engine.training.corpus $(if $(BENCHMARKS),--benchmarks $(BENCHMARKS)) \
+		--third-party engine/training/THIRD_PARTY.md
 	$(BIN)/python -m midspan.engine.training.tokenizer
 
-train: $(STAMP) ## train midspan-mini; resumes
+train: $(STAMP) ## train midspan-mini after the overfit check; resumes
+	$(BIN)/python -m midspan.engine.training.train --name overfit --docs 4 --overfit 200
 	$(BIN)/python -m midspan.engine.training.train --name mini
+	$(BIN)/python -m midspan.engine.training.export --name mini
 
 clean: ## what was built, not what was downloaded
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

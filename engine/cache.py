@@ -53,6 +53,14 @@ class KVCache:
         buffer[1, :, :, start:end] = v
         return buffer[0, :, :, :end], buffer[1, :, :, :end]
 
+    def fork(self, batch: int, length: int) -> KVCache:
+        """A cache of `batch` copies of the first `length` tokens (this one has batch 1), to be extended on its own."""
+        assert length <= self.length
+        copy = object.__new__(KVCache)
+        copy.length = length
+        copy._buffers = [buffer[:, :, :, :length].repeat(1, batch, 1, 1, 1) for buffer in self._buffers]
+        return copy
+
     def advance(self, n_tokens: int) -> None:
         self.length += n_tokens
 

@@ -7,7 +7,6 @@ Knows nothing of editors, protocols, syntax, or files but its checkpoint.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,16 +17,16 @@ from pathlib import Path
 import torch
 
 from . import bundled, checkpoint
-from .canvas import Canvas, bucket
-from .denoise import CANCELLED, Alphabet, Denoised, Patience, denoise, never
+from .denoise import CANCELLED, Alphabet, Patience, never
 from .errors import EngineError
+from .fill import Candidate, Filler, Gap
+from .gate import Gate
 from .network import Network
 from .prefix import PrefixStore, anchored_start
 from .sampler import Noise, SamplerConfig
-from .tokens import Manifest, Tokens, banned_ids, read_json
+from .tokens import Manifest, Tokens, read_json
 
 BUNDLED = "midspan-mini"
-OPEN_END = 1.0  # nats; stands for the end of a text that fills its gap to the last slot: it was not seen to end
 WARM_UP = "def mean(values):\n    return sum(values) / "
 
 
@@ -56,9 +55,11 @@ class InfillRequest:
 class Infill:
     """A gap's text. Empty when nothing is missing, when cancelled, or when the deadline came before the first step.
 
-    entropies: nats, of the prediction behind each token, at the temperature of the step that settled it.
-    confidence: exp(-mean entropy) over the tokens and the decision where the text ends; 0 when no step was run.
-    timings: seconds of "tokenize", "encode", "denoise", "decode".
+    source: who proposed the text, e.g. "canvas" or "canvas+causal"; candidates: all that were judged, best first.
+    entropies: of a text the canvas gave, nats per token; empty for others.
+    confidence: the gate's probability that the text is exactly right; for a checkpoint without a gate exp(-mean
+    entropy) over the tokens and the decision where they end; 0 when there was no time for either.
+    timings: seconds of "tokenize", "encode", "draft", "denoise", "rank".
     """
 
     text: str
@@ -68,6 +69,8 @@ class Infill:
     stop: str  # "converged" | "budget" | "deadline" | "cancelled"
     timings: dict[str, float]
     confidence: float
+    source: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,25 @@ class Engine:
     name: str
     limits: Limits
 
-    def __init__(self, network: Network, tokens: Tokens, manifest: Manifest, sampler: SamplerConfig) -> None:
+    def __init__(
+        self, network: Network, tokens: Tokens, manifest: Manifest, sampler: SamplerConfig, gate: Gate | None = None
+    ) -> None:
+        """gate None: the canvas alone fills, without drafts."""
         config = network.config
         self.name = manifest.name
         self.limits = Limits(manifest.prefix_tokens, manifest.canvas_tokens, manifest.gap_buckets)
         self._network, self._tokens, self._manifest = network, tokens, manifest
-        self._sampler = replace(sampler, commit_threshold=manifest.commit_threshold)
         self._eos = config.eos_token_id[0]
-        delete = manifest.delete_token_id
-        ends = frozenset(config.eos_token_id) if delete is None else frozenset()
-        self._alphabet = Alphabet(Noise(config.vocab_size, manifest.mask_token_id), delete, ends)
-        writable = ends if delete is None else frozenset((delete,))
-        self._banned = {single: banned_ids(tokens, writable, single).to(network.device) for single in (False, True)}
+        ends = frozenset(config.eos_token_id) if manifest.delete_token_id is None else frozenset()
+        self._filler = Filler(
+            network,
+            tokens,
+            replace(sampler, commit_threshold=manifest.commit_threshold),
+            Alphabet(Noise(config.vocab_size, manifest.mask_token_id), manifest.delete_token_id, ends),
+            gate,
+            manifest.gap_buckets,
+            manifest.canvas_tokens,
+        )
         self._n_tokens = lru_cache(maxsize=4096)(lambda line: len(tokens.encode(line)))
         self._prefixes = PrefixStore(network)
 
@@ -123,7 +133,8 @@ class Engine:
             tokens = Tokens.load(directory, manifest, config)
             generation = directory / "generation_config.json"
             sampler = SamplerConfig.from_hf(read_json(generation) if generation.exists() else {})
-            engine = cls(network, tokens, manifest, sampler)
+            gate = Gate.load(directory) if manifest.drafts else None
+            engine = cls(network, tokens, manifest, sampler, gate)
             engine.infill(InfillRequest(WARM_UP, "\n"))
         except torch.OutOfMemoryError as error:
             raise EngineError(f"{directory.name} does not fit into the memory of {device}") from error
@@ -140,25 +151,38 @@ class Engine:
             raise EngineError("the device ran out of memory while filling a gap") from error
 
     def _infill(self, request: InfillRequest) -> Infill:
-        network, patience, clock = self._network, Patience(request.cancelled, request.deadline), _Clock()
-        prefix, pinned = self._prefix_ids(request.prefix), self._pinned_ids(request.suffix)
+        patience, clock = Patience(request.cancelled, request.deadline), _Clock()
+        prefix_ids, pinned_ids = self._prefix_ids(request.prefix), self._pinned_ids(request.suffix)
         clock.lap("tokenize")
-        cache = self._prefixes.encode(request.document, prefix, patience.lost)
+        cache = self._prefixes.encode(request.document, prefix_ids, patience.lost)
         clock.lap("encode")
         if cache is None:
-            filled = Denoised((), (), None, 0, patience.lost() or CANCELLED)
-        else:
-            generator = torch.Generator(network.device).manual_seed(request.seed)
-            noise = self._alphabet.noise.draw(bucket(self.limits.gap_buckets, request.max_tokens), generator)
-            canvas = Canvas.start(noise, torch.tensor(pinned, device=network.device), self.limits.canvas_tokens)
-            sampler = replace(self._sampler, greedy=self._sampler.commits and request.seed == 0)
-            banned = self._banned[request.single_line]
-            filled = denoise(network, cache, canvas, sampler, self._alphabet, banned, generator, patience)
-        clock.lap("denoise")
-        text = "" if filled.stop == CANCELLED else self._tokens.decode(filled.ids)
-        clock.lap("decode")
-        sure = confidence(filled, self._alphabet.delete_token_id is not None)
-        return Infill(text, filled.ids, filled.entropies, filled.steps, filled.stop, clock.laps, sure)
+            return Infill("", (), (), 0, patience.lost() or CANCELLED, clock.laps, 0.0)
+        gap = Gap(
+            prefix=request.prefix,
+            suffix=request.suffix,
+            prefix_ids=prefix_ids,
+            pinned_ids=pinned_ids,
+            cache=cache,
+            n_slots=request.max_tokens,
+            single_line=request.single_line,
+            seed=request.seed,
+        )
+        filled = self._filler.fill(gap, patience, clock.lap)
+        best, denoised = filled.best, filled.denoised
+        if best is None:
+            return Infill("", (), (), denoised.steps, denoised.stop, clock.laps, 0.0)
+        return Infill(
+            text=best.text,
+            tokens=best.ids,
+            entropies=best.denoised.entropies if best.denoised else (),
+            steps=denoised.steps,
+            stop=denoised.stop,
+            timings=clock.laps,
+            confidence=best.probability,
+            source="+".join(sorted(best.sources)),
+            candidates=filled.candidates,
+        )
 
     def _prefix_ids(self, text: str) -> list[int]:
         budget = self.limits.prefix_tokens - 1
@@ -169,18 +193,6 @@ class Engine:
         """All the canvas could show if its gap vanished; where the file ends before, <eos> says so."""
         ids, whole = self._tokens.head(suffix, self.limits.canvas_tokens)
         return [*ids, self._eos] if whole else ids
-
-
-def confidence(filled: Denoised, ends_itself: bool) -> float:
-    """exp(-mean entropy) over the tokens and, for a checkpoint that says where its text ends, that decision; 0..1."""
-    if filled.steps == 0 or filled.stop == CANCELLED:
-        return 0.0
-    decisions = list(filled.entropies)
-    if filled.end_entropy is not None:
-        decisions.append(filled.end_entropy)
-    elif ends_itself:
-        decisions.append(OPEN_END)
-    return math.exp(-sum(decisions) / len(decisions)) if decisions else 0.0
 
 
 def best_dtype(device: torch.device) -> torch.dtype:

@@ -40,6 +40,7 @@ class Manifest:
     gap_buckets: tuple[int, ...]
     canvas_tokens: int  # gap and pinned slots together
     commit_threshold: float | None  # SamplerConfig.commit_threshold
+    drafts: bool  # whether copies and the causal mode propose beside the canvas, and a gate chooses
 
     @classmethod
     def load(cls, directory: Path, config: NetworkConfig) -> Manifest:
@@ -89,6 +90,7 @@ class Manifest:
             gap_buckets=buckets,
             canvas_tokens=max(buckets[-1], size("canvas_tokens", canvas, config.canvas_length)),
             commit_threshold=commit,
+            drafts=fields.get("drafts") is True,
         )
 
 
@@ -106,7 +108,7 @@ class Tokens:
         self.special = special | {id_ for id_, token in added.items() if token.special}
         self.newline = torch.zeros(vocab_size, dtype=torch.bool)
         self.unwritable = torch.ones(vocab_size, dtype=torch.bool)
-        used = sorted(id_ for id_ in tokenizer.get_vocab(with_added_tokens=True).values() if id_ < vocab_size)
+        used = sorted(tokenizer.get_vocab(with_added_tokens=True).values())
         texts = tokenizer.decode_batch([[id_] for id_ in used], skip_special_tokens=False)
         breaking = [id_ for id_, text in zip(used, texts, strict=True) if "\n" in text or "\r" in text]
         self.newline[breaking] = True
@@ -122,6 +124,9 @@ class Tokens:
             raise EngineError(f"{path} cannot be read: {error.strerror}") from error
         except Exception as error:  # the library raises bare Exception
             raise EngineError(f"{path} is not a tokenizer: {error}") from error
+        largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        if largest >= config.vocab_size:
+            raise EngineError(f"{path} has token id {largest}, config.json a vocabulary of {config.vocab_size}")
         return cls(tokenizer, manifest.special_token_ids, config.vocab_size)
 
     def encode(self, text: str) -> list[int]:
@@ -145,7 +150,7 @@ class Tokens:
 
     def head(self, text: str, n_tokens: int) -> tuple[list[int], bool]:
         """The first `n_tokens` ids of `text`, and whether that is all of it. Does not read text it does not need."""
-        length = 16 * n_tokens + 64
+        length = 4 * n_tokens + 64
         while True:
             ids = self.encode(text[:length])
             if length >= len(text):

@@ -18,7 +18,6 @@ from .syntax import Flaw, Syntax
 PLACEHOLDERS = ("x", ";", "x;")
 """What is tried in the gap of a text broken around it: an expression, a member or statement, both."""
 
-
 MAX_REACH = 4096
 """Bytes beyond the gap up to which stand-ins are tried."""
 
@@ -67,7 +66,12 @@ def new_errors(before: Syntax, after: Syntax, start: int, end: int) -> list[Synt
     `after` is `before` with one range replaced; `after.text[start:end]` is what stands there now (code points,
     clamped to the text). Without trees, brackets and quotes near the edit are compared instead. Never raises.
     """
+    if before.text == after.text:
+        return []
     start, old_end, end = _aligned(before, after, start, end)
+    if before.tree is not None and after.tree is None and not before.flaws and start < end:
+        # A whole text parsed in time, and with the fill it was given up: only a search for recovery costs that.
+        return [SyntaxError_(start, end, "error")]
     if before.tree is None or after.tree is None:
         return _unbalanced(before, after, start, old_end, end)
     if not after.flaws:
@@ -98,9 +102,8 @@ def _aligned(before: Syntax, after: Syntax, start: int, end: int) -> tuple[int, 
 
 def _gap(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> _Gap:
     first, last = before.byte(start), before.byte(old_end)
-    left = len(before.data[max(0, first - WINDOW) : first])
-    left -= len(before.data[max(0, first - WINDOW) : first].rstrip())
-    right = len(before.data[last : last + WINDOW]) - len(before.data[last : last + WINDOW].lstrip())
+    behind, ahead = before.data[max(0, first - WINDOW) : first], before.data[last : last + WINDOW]
+    left, right = len(behind) - len(behind.rstrip()), len(ahead) - len(ahead.lstrip())
     return _Gap(first, last, after.byte(end), left, right)
 
 

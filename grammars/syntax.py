@@ -4,6 +4,9 @@ Knows nothing of spans, editors or models. Broken code parses to a tree with ERR
 There is no tree (`tree is None`) for a language without a grammar, for a text above `MAX_BYTES`, and for one whose
 parse took longer than its allowance; everything built on Syntax must then do without.
 
+The parse happens when `tree` is first looked at, from the nearest tree before it: an edit costs no more than copying
+the text, and a burst of them costs one reparse. Whichever thread looks first pays.
+
 Positions handed in and out are code points of `text`; the tree counts UTF-8 bytes; `byte` and `point` convert.
 """
 
@@ -24,10 +27,14 @@ MAX_BYTES = 1_000_000
 """A larger text is not parsed: a first parse costs about 0.13 µs a byte, and far more in text that is not code."""
 
 PARSE_SECONDS = 0.5
-REPARSE_SECONDS = 0.1
-"""CPU seconds of this thread after which a parse is given up, so that neither load nor odd text can stop typing."""
+REPARSE_SECONDS = 0.05
+"""CPU seconds of this thread after which a parse is given up: text that is not code, or a bracket left open far above,
+can cost a hundred times a keystroke's reparse. The text then goes without a tree for `PAUSE` edits, and twice as long
+after every further failure."""
 
-MAX_VISITS = 20_000
+PAUSE = 16
+
+MAX_VISITS = 5_000
 """Nodes looked at when collecting flaws; a file that is one wide ERROR must not cost more than milliseconds."""
 
 MAX_CLIMB = 64
@@ -46,30 +53,30 @@ class Flaw(NamedTuple):
 
 @dataclass(frozen=True)
 class Syntax:
+    """Build one with `parse`, and the next with `edited`; equal when text and language are."""
+
     text: str
     language: Language
-    tree: Tree | None = field(default=None, compare=False, repr=False)
-    offsets: Offsets | None = field(default=None, compare=False, repr=False)  # there exactly when the tree is
-    given_up_at: int = field(default=0, compare=False, repr=False)  # length of the text whose parse took too long
+    offsets: Offsets | None = field(default=None, compare=False, repr=False)  # None: never parsed
+    earlier: Tree | None = field(default=None, compare=False, repr=False)  # of a version before, edited to fit
+    paused: int = field(default=0, compare=False, repr=False)  # edits until a parse is tried again
+    pause: int = field(default=PAUSE, compare=False, repr=False)  # how long the next failure pauses
 
     @classmethod
     def parse(cls, text: str, language_id: str) -> Syntax:
         """Any text, any languageId; never raises."""
-        return _parsed(text, language_for(language_id))
+        return _unparsed(text, language_for(language_id))
 
     def edited(self, start: int, old_end: int, new: str) -> Syntax:
-        """The version in which text[start:old_end] is replaced by `new`; reparses only what the edit touches.
+        """The version in which text[start:old_end] is replaced by `new`.
 
         ValueError if the range does not lie inside the text: the caller's document is then not this one.
         """
         if not 0 <= start <= old_end <= len(self.text):
             raise ValueError(f"edit [{start}, {old_end}) lies outside a text of {len(self.text)} code points")
         text = self.text[:start] + new + self.text[old_end:]
-        if self.tree is None or self.offsets is None:
-            # What took too long once is not tried again until a good part of it is gone.
-            if self.given_up_at and len(text) > self.given_up_at * 3 // 4:
-                return Syntax(text, self.language, given_up_at=self.given_up_at)
-            return _parsed(text, self.language)
+        if self.offsets is None:
+            return _unparsed(text, self.language)
         first, last = self.offsets.byte(start), self.offsets.byte(old_end)
         replacement = encode(new)
         old = self.offsets.data
@@ -77,22 +84,46 @@ class Syntax:
         if len(data) > MAX_BYTES:
             return Syntax(text, self.language)
         offsets = self.offsets.edited(text, data, start, old_end, new)
-        tree = self.tree.copy()
-        new_last = first + len(replacement)
-        tree.edit(first, last, new_last, _place(old, first), _place(old, last), _place(data, new_last))
-        return _with_tree(text, self.language, offsets, tree)
+        if self._gave_up:
+            return Syntax(text, self.language, offsets, None, self.pause, self.pause * 2)
+        if self.paused:
+            return Syntax(text, self.language, offsets, None, self.paused - 1, self.pause)
+        nearest = self.tree if self._looked_at else self.earlier
+        if nearest is None or len(replacement) > len(data) // 2:
+            return Syntax(text, self.language, offsets, None, 0, self.pause)
+        earlier = nearest.copy()
+        place = _place((0, 0), old, 0, first)
+        last_place = _place(place, old, first, last)
+        new_place = _place(place, replacement, 0, len(replacement))
+        earlier.edit(first, last, first + len(replacement), place, last_place, new_place)
+        return Syntax(text, self.language, offsets, earlier)
+
+    @cached_property
+    def tree(self) -> Tree | None:
+        """The parse of this text; the first look pays for it."""
+        if self.offsets is None or self.paused:
+            return None
+        return _run(self.language, self.offsets.data, self.earlier)
+
+    @property
+    def _looked_at(self) -> bool:
+        return "tree" in self.__dict__
+
+    @property
+    def _gave_up(self) -> bool:
+        return self.offsets is not None and not self.paused and self._looked_at and self.tree is None
 
     @property
     def data(self) -> bytes:
-        """The bytes the tree was parsed from; empty without a tree."""
+        """The bytes the tree is parsed from; empty in a text that is never parsed."""
         return self.offsets.data if self.offsets else b""
 
     def byte(self, point: int) -> int:
-        """Byte offset in the tree of a code point offset (clamped); 0 without a tree."""
+        """Byte offset in the tree of a code point offset (clamped); 0 in a text that is never parsed."""
         return self.offsets.byte(point) if self.offsets else 0
 
     def point(self, byte: int) -> int:
-        """Code point offset of a byte offset in the tree (clamped, rounded down); 0 without a tree."""
+        """Code point offset of a byte offset in the tree (clamped, rounded down); 0 in a text that is never parsed."""
         return self.offsets.point(byte) if self.offsets else 0
 
     def node_over(self, start: int, end: int) -> Node | None:
@@ -126,20 +157,11 @@ def ancestors(node: Node | None, most: int = MAX_CLIMB) -> Iterator[Node]:
         node, most = node.parent, most - 1
 
 
-def _parsed(text: str, language: Language) -> Syntax:
+def _unparsed(text: str, language: Language) -> Syntax:
     if len(text) > MAX_BYTES or language.grammar() is None:
         return Syntax(text, language)
     data = encode(text)
-    if len(data) > MAX_BYTES:
-        return Syntax(text, language)
-    return _with_tree(text, language, Offsets.of(text, data), None)
-
-
-def _with_tree(text: str, language: Language, offsets: Offsets, old: Tree | None) -> Syntax:
-    tree = _run(language, offsets.data, old)
-    if tree is None:
-        return Syntax(text, language, given_up_at=max(1, len(text)))
-    return Syntax(text, language, tree, offsets)
+    return Syntax(text, language, Offsets.of(text, data) if len(data) <= MAX_BYTES else None)
 
 
 def _run(language: Language, data: bytes, old: Tree | None) -> Tree | None:
@@ -162,6 +184,10 @@ def _run(language: Language, data: bytes, old: Tree | None) -> Tree | None:
         return None
 
 
-def _place(data: bytes, byte: int) -> tuple[int, int]:
-    """(row, column in bytes) as tree-sitter counts them: rows end at a line feed only."""
-    return data.count(b"\n", 0, byte), byte - data.rfind(b"\n", 0, byte) - 1
+def _place(origin: tuple[int, int], data: bytes, start: int, end: int) -> tuple[int, int]:
+    """(row, column in bytes) after data[start:end] that begins at `origin`; rows end at a line feed only, as
+    tree-sitter counts them."""
+    rows = data.count(b"\n", start, end)
+    if not rows:
+        return origin[0], origin[1] + end - start
+    return origin[0] + rows, end - data.rfind(b"\n", start, end) - 1

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("place", type=_place, metavar="FILE:LINE[:COLUMN]", help="counted from 1; default: line's end")
     demo = commands.add_parser("demo", help="fill the gap in a small sample")
     for command in (fill, demo):
-        command.add_argument("--model", type=Path, help="directory of a checkpoint (default: the bundled one)")
+        command.add_argument("--model", type=_directory, help="directory of a checkpoint (default: the bundled one)")
     return parser
 
 
@@ -51,8 +51,15 @@ def _place(argument: str) -> tuple[Path, int, int | None]:
     return Path(match[1]), int(match[2]), int(match[3]) if match[3] else None
 
 
+def _directory(argument: str) -> Path:
+    path = Path(argument).absolute()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{argument!r} is not a directory")
+    return path
+
+
 def _options(arguments: argparse.Namespace) -> dict[str, object]:
-    return {"model": str(arguments.model.absolute())} if arguments.model else {}
+    return {"model": str(arguments.model)} if arguments.model else {}
 
 
 def _serve(level: str) -> NoReturn:

@@ -111,6 +111,15 @@ class Client:
         self.notifications.remove(message)
         return message["params"]
 
+    def asked(self, method: str, timeout: float = 30.0) -> dict[str, Any]:
+        """Parameters of the server's first request of that name."""
+
+        def matching() -> list[dict[str, Any]]:
+            return [message for message in self.requests if message["method"] == method]
+
+        self._until(lambda: bool(matching()), timeout, f"the server did not ask for {method}")
+        return matching()[0]["params"]
+
     # -- an editing session
 
     def initialize(self, options: Any = None, capabilities: Any = None, **params: Any) -> dict[str, Any]:

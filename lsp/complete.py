@@ -164,7 +164,7 @@ def _fill(
     clock.lap("postprocess")
     if fill is None:
         return outcome(reason)
-    fill = fill.replace("\n", _line_ending(text))
+    fill = fill.replace("\n", line_ending(text))
     errors = new_errors(syntax, syntax.edited(span.start, span.end, fill), span.start, span.start + len(fill))
     clock.lap("check")
     if errors:
@@ -210,7 +210,7 @@ def _line_around(text: str, offset: int) -> tuple[int, int]:
     return start, min(ends, default=len(text))
 
 
-def _line_ending(text: str) -> str:
+def line_ending(text: str) -> str:
     """The ending of the first line: what a new line in this document gets."""
     newline = text.find("\n")
     if newline > 0 and text[newline - 1] == "\r":

@@ -13,6 +13,7 @@ from .documents import Document
 
 LINES_BEFORE, LINES_AFTER = 10, 6
 LOADING = 60.0  # seconds
+DEADLINE = 10.0  # seconds; nobody is typing here
 MARK = "║"
 
 SAMPLE = f'''\
@@ -77,7 +78,7 @@ def _fill(document: Document, offset: int, options: dict[str, Any]) -> int:
     started = time.monotonic()
     try:
         with Client() as server:
-            server.initialize({**options, "trace": True, "status": True})
+            server.initialize({"deadline": DEADLINE, "trace": True, "status": True, **options})
             server.open(document.uri, document.language_id, document.text)
             while (status := server.notification("midspan/status", LOADING))["kind"] == "loading":
                 pass

@@ -52,12 +52,12 @@ class FrameReader:
         return self._length is not None or bool(self._buffer)
 
     def overlong(self) -> bool:
-        """Whether the body so far is a whole JSON document, so that the bytes announced for it will never come.
+        """Whether the body so far is a whole JSON object, so that the bytes announced for it will never come.
 
         Meant to be asked when the stream has been quiet for a while: a Content-Length that is too large would
         otherwise leave both sides waiting for each other for ever.
         """
-        if self._length is None or not self._buffer:
+        if self._length is None or self._buffer[-1:] != b"}":
             return False
         try:
             json.loads(bytes(self._buffer))

@@ -1,15 +1,83 @@
 """LSP types ⇄ ours: nothing else of the server knows what a request or an answer looks like on the wire."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+import cattrs
+from lsprotocol import converters
 from lsprotocol import types as lsp
+from pygls.protocol import JsonRPCNotification, JsonRPCRequestMessage, JsonRPCResponseMessage
 
 from .complete import Outcome, Suggestion
 from .documents import Change, Document, Encoding, Position
 
+log = logging.getLogger(__name__)
+
 TRACE = "midspan/trace"
 STATUS = "midspan/status"
+
+
+def _integer(value: Any, cls: type[int]) -> int:
+    """JSON's 3 and 3.0 are integers; its true, "3" and 2.7, which `int()` would take, are not. Enums come here too."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise TypeError(f"{value!r} is not an integer")
+    return cls(value)
+
+
+def _string(value: Any, cls: type[str]) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return cls(value)
+
+
+def _boolean(value: Any, _: type) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a boolean")
+    return value
+
+
+def _as_sent(value: Any, cls: type) -> Any:
+    """A message lsprotocol has no type for: its params or result stay the JSON they were."""
+    return cls(**{field.name: value.get(field.name) for field in attrs.fields(cls)})
+
+
+def _capabilities(value: Any, read: Callable[[Any, type], lsp.ClientCapabilities]) -> lsp.ClientCapabilities:
+    """A client with one malformed capability must not lose the server: forget that capability alone."""
+
+    def readable(capabilities: Any) -> bool:
+        try:
+            read(capabilities, lsp.ClientCapabilities)
+        except Exception:  # cattrs, attrs validators and enums each raise their own kind
+            return False
+        return True
+
+    if isinstance(value, dict) and not readable(value):
+        value = dict(value)
+        for group, entries in value.items():
+            if isinstance(entries, dict):
+                value[group] = {name: entry for name, entry in entries.items() if readable({group: {name: entry}})}
+                dropped = entries.keys() - value[group].keys()
+            else:
+                value[group], dropped = None, {"*"}
+            for name in dropped:
+                log.warning("client capability %s.%s is malformed and ignored", group, name)
+    return read(value, lsp.ClientCapabilities)
+
+
+def converter() -> cattrs.Converter:
+    """From JSON to lsprotocol's types, strictly: what the specification does not allow is an error."""
+    # Without detailed validation cattrs generates its hooks several times faster, which `initialize` waits for.
+    converter = converters.get_converter(cattrs.Converter(detailed_validation=False))
+    converter.register_structure_hook(int, _integer)  # and its subclasses: enums, and bool but for the next line
+    converter.register_structure_hook(bool, _boolean)
+    converter.register_structure_hook(str, _string)
+    readable = converter.get_structure_hook(lsp.ClientCapabilities)
+    converter.register_structure_hook(lsp.ClientCapabilities, lambda value, _: _capabilities(value, readable))
+    for message in (JsonRPCRequestMessage, JsonRPCResponseMessage, JsonRPCNotification):
+        converter.register_structure_hook(message, _as_sent)
+    return converter
 
 
 def position(place: lsp.Position) -> Position:

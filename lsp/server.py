@@ -19,7 +19,7 @@ from . import protocol
 from .complete import Outcome
 from .session import Request, Session
 from .settings import SECTION
-from .transport import Protocol, converter
+from .transport import Protocol
 from .worker import State
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Server(LanguageServer):
             name="midspan",
             version=metadata.version("midspan"),
             protocol_cls=Protocol,
-            converter_factory=converter,
+            converter_factory=protocol.converter,
         )
         self.session = Session(self._state, self._problem)
         self._background: set[asyncio.Task[None]] = set()

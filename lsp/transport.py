@@ -20,18 +20,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, NoReturn
 
-import attrs
 import cattrs
-from lsprotocol import converters
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import (
-    JsonRPCNotification,
-    JsonRPCRequestMessage,
-    JsonRPCResponseMessage,
-    LanguageServerProtocol,
-    lsp_method,
-)
+from pygls.protocol import JsonRPCNotification, JsonRPCResponseMessage, LanguageServerProtocol, lsp_method
 
 from . import parent
 from .stdio import Stdio
@@ -51,34 +43,6 @@ _NOT_OURS = (
     lsp.NOTEBOOK_DOCUMENT_DID_CHANGE,
     lsp.NOTEBOOK_DOCUMENT_DID_CLOSE,
 )
-
-
-def _integer(value: Any, cls: type[int]) -> int:
-    """JSON's 3 and 3.0 are integers; its true, "3" and 2.7, which `int()` would take, are not. Enums come here too."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-        raise TypeError(f"{value!r} is not an integer")
-    return cls(value)
-
-
-def _string(value: Any, cls: type[str]) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return cls(value)
-
-
-def _as_sent(value: Any, cls: type) -> Any:
-    """A message lsprotocol has no type for: its params or result stay the JSON they were."""
-    return cls(**{field.name: value.get(field.name) for field in attrs.fields(cls)})
-
-
-def converter() -> cattrs.Converter:
-    # Without detailed validation cattrs generates its hooks several times faster, which `initialize` waits for.
-    converter = converters.get_converter(cattrs.Converter(detailed_validation=False))
-    converter.register_structure_hook(int, _integer)
-    converter.register_structure_hook(str, _string)
-    for message in (JsonRPCRequestMessage, JsonRPCResponseMessage, JsonRPCNotification):
-        converter.register_structure_hook(message, _as_sent)
-    return converter
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -163,8 +127,6 @@ class Protocol(LanguageServerProtocol):
             self._reject(msg_id, METHOD_NOT_FOUND, f"unknown method {method}")
         else:
             try:
-                if method == lsp.INITIALIZE:
-                    self._drop_odd_capabilities(message)
                 params = self._params(message, method)
             except Exception as error:
                 # cattrs, attrs validators and enums each raise their own kind.
@@ -190,6 +152,9 @@ class Protocol(LanguageServerProtocol):
 
     def _response(self, message: dict[str, Any]) -> None:
         msg_id = message["id"]
+        if not isinstance(msg_id, (int, str)) or msg_id not in self._request_futures:
+            log.warning("response to %r, which was not asked: %s", msg_id, message.get("error"))
+            return
         if "error" in message:
             try:
                 error = self._converter.structure(message["error"], lsp.ResponseError)
@@ -211,32 +176,9 @@ class Protocol(LanguageServerProtocol):
         kind = self.get_message_type(method) or JsonRPCNotification
         return getattr(self._converter.structure(message, kind), "params", None)
 
-    def _drop_odd_capabilities(self, message: dict[str, Any]) -> None:
-        """A client with one malformed capability must not lose the server: forget that capability alone."""
-        params = message.get("params")
-        capabilities = params.get("capabilities") if isinstance(params, dict) else None
-        if not isinstance(capabilities, dict) or self._readable(capabilities):
-            return
-        for group, entries in list(capabilities.items()):
-            if not isinstance(entries, dict):
-                if not self._readable({group: entries}):
-                    log.warning("client capability %s is malformed and ignored", group)
-                    del capabilities[group]
-                continue
-            for name in list(entries):
-                if not self._readable({group: {name: entries[name]}}):
-                    log.warning("client capability %s.%s is malformed and ignored", group, name)
-                    del entries[name]
-
-    def _readable(self, capabilities: dict[str, Any]) -> bool:
-        try:
-            self._converter.structure(capabilities, lsp.ClientCapabilities)
-        except Exception:
-            return False
-        return True
-
     def _reject(self, msg_id: Any, code: int, reason: str) -> None:
-        log.warning("%s (id %r): %s", code, msg_id, reason)
+        # Clients ask for what they hope for; only malformed messages are worth a line.
+        log.log(logging.INFO if code == METHOD_NOT_FOUND else logging.WARNING, "%s (id %r): %s", code, msg_id, reason)
         if isinstance(msg_id, bool) or not isinstance(msg_id, (int, str)):
             msg_id = None
         # Not lsprotocol's ResponseErrorMessage: it leaves out an id of null, which JSON-RPC requires.

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .startup import open_torch
+
 if TYPE_CHECKING:
     from ..engine import Engine
 
@@ -171,12 +173,21 @@ class Worker:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         started = time.monotonic()
         try:
-            from ..engine import Engine  # noqa: PLC0415  (imports torch: seconds, and only here)
-
+            open_torch()
+            from ..engine import Engine, EngineError  # noqa: PLC0415  (imports torch: seconds, and only here)
+        except Exception as error:
+            log.exception("the engine could not be imported")
+            self._post(self._loaded, generation, f"{type(error).__name__}: {error}")
+            return None
+        try:
             engine = Engine.load(directory, device=device, threads=threads)
+        except EngineError as error:
+            log.error("the engine could not be loaded: %s", error)
+            self._post(self._loaded, generation, str(error))
+            return None
         except Exception as error:
             log.exception("the engine could not be loaded")
-            self._post(self._loaded, generation, str(error) or type(error).__name__)
+            self._post(self._loaded, generation, f"{type(error).__name__}: {error}")
             return None
         log.info("%s loaded in %.1f s", engine.name, time.monotonic() - started)
         self._post(self._loaded, generation, None)

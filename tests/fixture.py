@@ -17,7 +17,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_MARKED = re.compile(r"(?P<prefix>[^║├┤╣]*)║(?:├(?P<insertion>[^║├┤╣]*)┤)?(?P<rest>[^║├┤╣]*)(?P<replace>╣)?(?P<suffix>[^║├┤╣]*)")
+_MARKED = re.compile(
+    "(?P<prefix>[^║├┤╣]*)║(?:├(?P<insertion>[^║├┤╣]*)┤)?(?P<rest>[^║├┤╣]*)(?:(?P<replace>╣)(?P<suffix>[^║├┤╣]*))?"
+)
 _FILE = re.compile(r"^//- (?P<path>\S+)[ \t]*\n", re.MULTILINE)
 
 
@@ -60,7 +62,7 @@ def parse(source: str) -> Fixture:
     prefix, insertion, rest, replace, suffix = match.group("prefix", "insertion", "rest", "replace", "suffix")
     end = len(prefix) + (len(rest) if replace else 0)
     files = {name: other for name, other in _split(source) if name != path}
-    return Fixture(prefix + rest + suffix, len(prefix), end, insertion, path, files)
+    return Fixture(prefix + rest + (suffix or ""), len(prefix), end, insertion, path, files)
 
 
 def show(text: str, start: int, end: int | None = None) -> str:
@@ -84,6 +86,5 @@ def _dedent(block: str) -> str:
     lines = block.split("\n")
     if not lines[-1].strip():  # the line of the closing quotes
         lines[-1] = ""
-    margins = [len(line) - len(line.lstrip(" ")) for line in lines if line.strip()]
-    shared = min(margins, default=0)
-    return "\n".join(line[shared:] if line.strip() else line[shared:] for line in lines)
+    shared = min((len(line) - len(line.lstrip(" ")) for line in lines if line.strip()), default=0)
+    return "\n".join(line[shared:] for line in lines)

@@ -33,7 +33,7 @@ def _every_expert(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, 
     per_expert = torch.zeros(x.shape[0], n_experts, device=x.device).scatter_(1, experts, weights)  # [N, E]
     gate, up = linear(x, gate_up.reshape(n_experts * width, hidden)).view(-1, n_experts, width).chunk(2, dim=-1)
     h = gelu(gate, approximate="tanh") * up * per_expert[:, :, None].type_as(x)  # [N, E, I]
-    return torch.einsum("nei,ehi->nh", h, down)
+    return torch.bmm(h.transpose(0, 1), down.transpose(1, 2)).sum(0)
 
 
 def _gathered(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:

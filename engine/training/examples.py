@@ -30,6 +30,8 @@ MAX_GAP = BUCKETS[-1]
 KINDS = {"line": 0.36, "rest": 0.30, "lines": 0.12, "hole": 0.12, "random": 0.07, "empty": 0.03}
 CORRUPTED = 0.08  # share of visible gap slots that hold a wrong token
 VISIBLE_WEIGHT = 0.3  # loss weight of slots whose token is visible, right or wrong
+FAR_WEIGHT = 0.25  # loss weight of a masked slot with nothing visible near its left
+DISTANCE_DECAY = 0.8
 
 _WORD_BORDER = re.compile(r"\b|(?<=\W)(?=\W)")
 
@@ -50,6 +52,7 @@ class Batch:
     """packed: inputs.  next_token [B, T]: causal targets, PAD where there is none.
 
     rows [R]: flat indices into [B * K * C] of the gap slots in the loss; target [R] and weight [R] (0: filler).
+    masked [R]: the network does not see the slot's token.
     frontier [R]: the first masked slot of a canvas noised from a frontier on, for the metric.
     """
 
@@ -58,6 +61,7 @@ class Batch:
     rows: Tensor
     target: Tensor
     weight: Tensor
+    masked: Tensor
     frontier: Tensor
 
 
@@ -145,9 +149,9 @@ def noised(target: np.ndarray, n_tokens: int, palette: np.ndarray, rng: np.rando
     n_slots = len(target)
     frontier = -1
     draw = rng.random()
-    if draw < 0.3:
+    if draw < 0.2:
         masked = np.ones(n_slots, bool)
-    elif draw < 0.7:
+    elif draw < 0.75:
         frontier = int(rng.integers(0, n_tokens + 1)) if n_tokens < n_slots else int(rng.integers(0, n_tokens))
         masked = np.arange(n_slots) >= frontier
     else:
@@ -158,6 +162,16 @@ def noised(target: np.ndarray, n_tokens: int, palette: np.ndarray, rng: np.rando
     if wrong.any():
         ids[wrong] = rng.choice(palette, wrong.sum())
     return ids, frontier
+
+
+def loss_weights(masked: np.ndarray) -> np.ndarray:
+    """Per slot. Of masked ones those right behind something visible count most: decoding needs them next, and what
+    lies far from anything visible is mostly not knowable. Depends on what is masked alone, never on the truth, so
+    probabilities stay calibrated."""
+    slots = np.arange(len(masked))
+    visible_before = np.maximum.accumulate(np.where(masked, -1, slots))
+    distance = slots - visible_before - 1
+    return np.where(masked, FAR_WEIGHT + (1 - FAR_WEIGHT) * DISTANCE_DECAY**distance, VISIBLE_WEIGHT)
 
 
 class Examples:
@@ -197,6 +211,7 @@ class Examples:
         rows: list[np.ndarray] = []
         targets: list[np.ndarray] = []
         weights: list[np.ndarray] = []
+        masks: list[np.ndarray] = []
         frontiers: list[np.ndarray] = []
         for doc in range(shape.n_docs):
             ids, gaps = self._document()
@@ -216,10 +231,11 @@ class Examples:
                 first = (doc * shape.n_canvases + k) * shape.n_slots
                 rows.append(first + np.arange(n_gap))
                 targets.append(target)
-                weights.append(np.where(slots == MASK, 1.0, VISIBLE_WEIGHT))
+                weights.append(loss_weights(slots == MASK))
+                masks.append(slots == MASK)
                 frontiers.append(np.arange(n_gap) == frontier)
         packed = Packed(*(torch.from_numpy(array) for array in (documents, canvas, cut, used)))
-        return Batch(packed, torch.from_numpy(following), *self._loss_rows(rows, targets, weights, frontiers))
+        return Batch(packed, torch.from_numpy(following), *self._loss_rows(rows, targets, weights, masks, frontiers))
 
     def _document(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
         """Ids of at least length + n_slots + 1 tokens, and gaps whose cut lies inside the document."""
@@ -239,18 +255,12 @@ class Examples:
             ids += [EOS, BOS, *self.tokenizer.encode(self.window(), add_special_tokens=False).ids]
         return np.array(ids[:wanted], np.int64), kept
 
-    def _loss_rows(self, *columns: list[np.ndarray]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _loss_rows(self, *columns: list[np.ndarray]) -> list[Tensor]:
         """The columns cut or filled up to the fixed number of loss rows; filler has weight 0."""
-        rows, target, weight, frontier = (np.concatenate(column) for column in columns)
-        n_rows = self.shape.loss_rows
-        if len(rows) > n_rows:
-            kept = np.sort(self.rng.permutation(len(rows))[:n_rows])
-            rows, target, weight, frontier = rows[kept], target[kept], weight[kept], frontier[kept]
-        missing = n_rows - len(rows)
-        padded = [np.pad(column, (0, missing)) for column in (rows, target, weight, frontier)]
-        return (
-            torch.from_numpy(padded[0]),
-            torch.from_numpy(padded[1]),
-            torch.from_numpy(padded[2]).float(),
-            torch.from_numpy(padded[3]),
-        )
+        whole = [np.concatenate(column) for column in columns]
+        n_rows, n_found = self.shape.loss_rows, len(whole[0])
+        if n_found > n_rows:
+            kept = np.sort(self.rng.permutation(n_found)[:n_rows])
+            whole = [column[kept] for column in whole]
+        padded = [np.pad(column, (0, max(0, n_rows - n_found))) for column in whole]
+        return [torch.from_numpy(column.astype(np.float32) if column.dtype == float else column) for column in padded]

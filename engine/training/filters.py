@@ -78,7 +78,7 @@ def sampled(path: str, share: float) -> bool:
     return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=4).digest()) < share * 2**32
 
 
-def reject(path: str, text: str) -> str | None:  # noqa: PLR0911 - one return per rule is the shortest reading
+def reject(path: str, text: str) -> str | None:
     """The first rule that the file breaks, or None."""
     if len(text) < MIN_BYTES:
         return "tiny"

@@ -34,13 +34,16 @@ MINI = NetworkConfig(
 def initialize(network: Network) -> None:
     """In place. Unit residual stream; queries and keys such that scores begin near those of 1/sqrt(head_dim);
     sublayers enter small; a final gain of 0.3, or the tied head begins by predicting its own input."""
-    hidden = network.config.hidden_size
+    begin = {
+        "q_norm": 0.42,
+        "k_norm": 0.42,
+        "post_attention_layernorm": 0.35,
+        "post_feedforward_layernorm": 0.35,
+    }
     for name, param in network.named_parameters():
         if param.dim() >= 2:
-            nn.init.normal_(param, std=hidden**-0.5 if "embed" in name else 0.02)
-    network.norm.weight.fill_(0.3)
-    for layer in network.layers:
-        layer.self_attn.q_norm.weight.fill_(0.42)
-        layer.self_attn.k_norm.weight.fill_(0.42)
-        layer.post_attention_layernorm.weight.fill_(0.35)
-        layer.post_feedforward_layernorm.weight.fill_(0.35)
+            nn.init.normal_(param, std=network.config.hidden_size**-0.5 if "embed" in name else 0.02)
+        elif name == "norm.weight":
+            param.fill_(0.3)
+        elif (module := name.split(".")[-2]) in begin:
+            param.fill_(begin[module])

@@ -171,17 +171,16 @@ def _wheel_licence(wheel: zipfile.ZipFile, names: list[str], metadata: email.mes
 
 
 def _tarball(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
+    files: dict[str, bytes] = {}
     with tarfile.open(archive) as tarball:
-        members = {m.name: m for m in tarball.getmembers() if m.isfile()}
-        manifest = tarball.extractfile(members["package/package.json"])
-        assert manifest is not None
-        _check(package, str(json.load(manifest).get("license", "")))
-        for name in sorted(members):
-            language = SUFFIXES.get(Path(name).suffix, "")
-            if language in ("javascript", "typescript"):
-                content = tarball.extractfile(members[name])
-                assert content is not None
-                yield name.removeprefix("package/"), content.read()
+        for member in tarball:  # in the archive's order: to seek back in it means to inflate it anew
+            name = member.name.partition("/")[2]
+            wanted = SUFFIXES.get(Path(name).suffix) in ("javascript", "typescript")
+            content = tarball.extractfile(member) if wanted or name == "package.json" else None
+            if content is not None:
+                files[name] = content.read()
+    _check(package, str(json.loads(files.pop("package.json", b"{}")).get("license", "")))
+    yield from sorted(files.items())
 
 
 def _check(package: Package, found: str) -> None:

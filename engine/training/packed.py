@@ -67,6 +67,7 @@ class PackedForward(torch.nn.Module):
         mask = canvas_mask(batch, length)
         balance = torch.zeros(())
         for i, layer in enumerate(network.layers):
+            assert isinstance(layer, Layer)
             rope = ropes[network.config.layer_types[i]]
             x, layer_balance = self._layer(layer, x, rope, mask, length, self.capacity)
             balance = balance + layer_balance

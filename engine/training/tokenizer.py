@@ -1,6 +1,6 @@
 """Trains midspan-mini's tokenizer on the corpus, and writes the corpus as tokens.
 
-    python -m midspan.engine.training.tokenizer [--vocabulary 8192] [--tokens-only]
+    python -m midspan.engine.training.tokenizer [--vocabulary 8192] [--retrain]
 
 Contract: a byte-level BPE whose pieces never cross a line end. A piece is a word with at most one space
 before it, one digit, a run of punctuation, one newline, or a run of other white space (an indentation is one
@@ -22,6 +22,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; 0, or 1 with one clear sentence."""
     parser = argparse.ArgumentParser(description="Train the tokenizer and write the corpus as tokens.")
     parser.add_argument("--vocabulary", type=int, default=8192, help="ids, special ones included")
-    parser.add_argument("--tokens-only", action="store_true", help="keep the tokenizer that is there")
+    parser.add_argument(
+        "--retrain",
+        action="store_true",
+        help="replace the tokenizer that is there; weights trained with it become useless",
+    )
     args = parser.parse_args(argv)
     console = Console()
     if not 512 <= args.vocabulary <= 65536:
@@ -154,16 +159,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = cache_directory()
     path = cache / "tokenizer" / "tokenizer.json"
     try:
-        if args.tokens_only:
+        if path.exists() and not args.retrain:
             tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         else:
-            texts = (
-                text
-                for language, limit in TRAIN_BYTES.items()
-                if (cache / "corpus" / f"train.{language}.txt").exists()
-                for text in sample(language, limit, cache / "corpus")
-            )
-            tokenizer = train(texts, args.vocabulary)
+            corpus = cache / "corpus"
+            there = [language for language in TRAIN_BYTES if (corpus / f"train.{language}.txt").exists()]
+            if not there:
+                raise FileNotFoundError(f"no corpus in {corpus}")
+            samples = (sample(language, TRAIN_BYTES[language], corpus) for language in there)
+            tokenizer = train(chain.from_iterable(samples), args.vocabulary)
             path.parent.mkdir(parents=True, exist_ok=True)
             tokenizer.save(str(path))
         console.print(f"{path}: {tokenizer.get_vocab_size():,} ids")

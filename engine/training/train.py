@@ -20,10 +20,10 @@ from typing import Any
 import psutil
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from ..network import Network
 from .corpus import cache_directory
@@ -88,7 +88,7 @@ class Trainer:
             (torch.full((n_causal,), 1 / n_causal), self.args.canvas_weight * batch.weight / batch.weight.sum())
         )
         total, each = self.loss(hidden, self.network.embed_tokens.weight, target, weight)
-        real = (batch.weight == 1) & (batch.target != DELETE)
+        real = batch.masked & (batch.target != DELETE)
         parts = {
             "causal": each[:n_causal].mean(),
             "canvas": each[n_causal:][real].mean(),
@@ -169,7 +169,7 @@ class Trainer:
                 logits = self.network.logits(hidden)
                 right = (logits.argmax(-1) == batch.target).float()
                 each = torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
-                masked = batch.weight == 1
+                masked = batch.masked
                 causal = torch.nn.functional.cross_entropy(
                     self.network.logits(document.flatten(0, 1)), batch.next_token.flatten()
                 )
@@ -274,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.processes = 1
         work(0, args)
     else:
-        mp.spawn(work, (args,), nprocs=args.processes)
+        spawn(work, (args,), nprocs=args.processes)
     return 0
 
 

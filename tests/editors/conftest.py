@@ -27,8 +27,15 @@ LIFETIME = 600.0  # seconds after which a Neovim that hangs is killed
 
 T = TypeVar("T")
 
-# What Neovim hands over when something is accepted, and the line it is about to change.
+# How often the server was asked; what Neovim hands over when something is accepted, and the line it will change.
 RECORDER = """
+_G.asked = 0
+vim.api.nvim_create_autocmd('LspRequest', { callback = function(event)
+  local request = event.data.request
+  if request.type == 'pending' and request.method == 'textDocument/inlineCompletion' then
+    _G.asked = _G.asked + 1
+  end
+end })
 local get = vim.lsp.inline_completion.get
 vim.lsp.inline_completion.get = function(opts)
   local on_accept = opts.on_accept
@@ -111,9 +118,7 @@ class Neovim:
     def settle(self) -> None:
         """Return when every key sent so far has been worked off: keys go a slower way into Neovim than calls do."""
         number = next(self._names)
-        self.lua(
-            "vim.keymap.set({ 'n', 'i', 'v', 's' }, '<F12>', function() _G.settled = ... end)".replace("...", str(number))
-        )
+        self.lua(f"vim.keymap.set({{ 'n', 'i', 'v' }}, '<F12>', function() _G.settled = {number} end)")
         self.keys("<F12>")
         self.wait(lambda: self.lua("return _G.settled") == number, "the keys to be worked off")
 
@@ -158,20 +163,39 @@ class Neovim:
         """Return once the server's model is loaded."""
         self.wait(lambda: "; ready" in self.status(), "the model to be loaded")
 
-    def suggestion(self, *typed: str, after: str = "") -> Ghost:
-        """Type these lines' beginnings in turn, each in the place of the one before, until one gets ghost text.
+    def suggestion(self, *typed: str, first: str = "", after: str = "", wanted: Callable[[Ghost], Any] = bool) -> Ghost:
+        """Type these beginnings of a line in turn, each in place of the one before, until one gets ghost text.
 
-        after: what stands right of the cursor. What a model fills, and where it prefers silence, is its own affair.
+        first: the one to begin with. after: what stands right of the cursor. wanted: which ghost text will do. What a
+        model fills, and where it prefers silence, is its own affair.
         """
         reasons: list[str] = []
-        for text in typed:
-            self.keys("<Esc>0C" + text.replace("<", "<lt>") + after + "<Left>" * len(after))
-            asked = text + after
-            assert self.line == asked
-            if ghost := self.wait(self.ghost, "ghost text", patience=3.0, fail=False):
+        for text in (first, *typed) if first else typed:
+            self.keys("<Esc>0C" + after.replace("<", "<lt>") + "<Left>" * len(after))
+            self.settle()
+            asked = self.lua("return _G.asked")
+            self.keys(text.replace("<", "<lt>"))
+            self.settle()
+            assert self.line == text + after
+            self.wait(lambda asked=asked: self.ghost() or self._answered(asked), "an answer")
+            ghost = self.wait(self.ghost, "ghost text", patience=0.2, fail=False)
+            if ghost and wanted(ghost):
                 return ghost
-            reasons.append(f"{asked!r}: {self.status().splitlines()[-1]}")
+            reasons.append(f"{text}║{after}: {ghost or self.status().splitlines()[-1]}")
         pytest.fail("no ghost text anywhere:\n" + "\n".join(reasons))
+
+    def _answered(self, asked: int) -> bool:
+        """Whether more than `asked` requests were made and none is open."""
+        return self.lua(
+            """if _G.asked <= ... then return false end
+            for _, client in ipairs(vim.lsp.get_clients()) do
+              for _, request in pairs(client.requests) do
+                if request.method == 'textDocument/inlineCompletion' then return false end
+              end
+            end
+            return true""",
+            asked,
+        )
 
     def accepted(self) -> dict[str, Any] | None:
         """What was handed over for the acceptance since the last call."""
@@ -179,10 +203,29 @@ class Neovim:
 
 
 def server_options() -> str:
-    """The server's command and settings, as Lua."""
+    """The server's command and settings, as Lua. The deadline is generous: what is tested here is not speed."""
     model = os.environ.get("MIDSPAN_E2E_MODEL")
-    settings = f"settings = {{ model = {json.dumps(model)} }}" if model else ""
-    return f"cmd = {{ {json.dumps(str(SERVER))}, '--stdio' }}, {settings}"
+    settings = {"deadline": 20, **({"model": model} if model else {})}
+    lua = ", ".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
+    return f"cmd = {{ {json.dumps(str(SERVER))}, '--stdio' }}, settings = {{ {lua} }}"
+
+
+@pytest.fixture(scope="session")
+def server() -> Path:
+    """The installed `midspan` command."""
+    return SERVER
+
+
+@pytest.fixture(scope="session")
+def recorder() -> str:
+    """Lua to append to an init.lua, without which `_G.asked` and `Neovim.accepted` do not work."""
+    return RECORDER
+
+
+@pytest.fixture(scope="session")
+def plain_typing() -> str:
+    """Lua to append to an init.lua, so that no indentation is made up."""
+    return PLAIN_TYPING
 
 
 @pytest.fixture(scope="module")
@@ -213,5 +256,5 @@ def editor(start_neovim: Callable[[str], Neovim]) -> Neovim:
     return start_neovim(
         f"vim.opt.runtimepath:prepend({json.dumps(str(PLUGIN))})\n"
         f"{RECORDER}{PLAIN_TYPING}"
-        f"require('midspan').setup({{ {server_options()} }})\n"
+        f"require('midspan').setup({{ filetypes = {{ 'python', 'text' }}, {server_options()} }})\n"
     )

@@ -9,12 +9,12 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Neovim
+    from conftest import Ghost, Neovim
 
 pytestmark = pytest.mark.e2e
 
@@ -47,17 +47,35 @@ TYPED = (
     "        if name.",
     "        result.append(",
     "        value = json.",
+    "        with open(os.path.join(folder, name)",
+    "        result = [na",
+    "        for value in ",
+)
+BRACKETS = (
+    "        result.append(",
+    "        path = os.path.join(",
+    "        print(",
+    "        with open(",
+    "        load(",
 )
 
 
+def first_line(ghost: "Ghost") -> str:
+    return ghost.text.split("\n")[0]
+
+
 @pytest.fixture
-def neovim(editor: "Neovim") -> "Neovim":
-    """The sample, with the cursor in its empty line, in insert mode."""
-    editor.open(SAMPLE)
+def neovim(editor: "Neovim", request: pytest.FixtureRequest) -> "Neovim":
+    """The sample, with the cursor in its empty line."""
+    editor.open(SAMPLE, getattr(request, "param", "sample.py"))
     editor.ready()
     editor.rpc.current.window.cursor = (ROW + 1, 0)
     editor.accepted()
     return editor
+
+
+# Where no grammar holds a fill back: for tests that need more ghost text than the brackets of a call.
+as_plain_text = pytest.mark.parametrize("neovim", ["sample.txt"], indirect=True, ids=["txt"])
 
 
 def test_accepting_puts_exactly_the_ghost_text_into_the_buffer(neovim: "Neovim") -> None:
@@ -83,10 +101,11 @@ def test_one_undo_takes_back_the_accepted_text_and_nothing_else(neovim: "Neovim"
     assert neovim.lines == after
 
 
+@as_plain_text
 def test_typing_what_the_ghost_text_says_keeps_it(neovim: "Neovim") -> None:
-    ghost = neovim.suggestion(*TYPED)
+    ghost = neovim.suggestion(*TYPED, wanted=lambda ghost: len(first_line(ghost)) > 1)
     promised = ghost.applied(neovim.lines)
-    typed = ghost.text[:2].split("\n")[0]
+    typed = ghost.text[0]
     neovim.keys(typed.replace("<", "<lt>"))
     # Well within the 200 ms that Neovim waits before it asks again: the case of neovim#36529.
     shown = neovim.ghost()
@@ -109,33 +128,53 @@ def test_typing_something_else_takes_the_ghost_text_away(neovim: "Neovim") -> No
 def test_moving_the_cursor_away_takes_the_ghost_text_away(neovim: "Neovim") -> None:
     neovim.suggestion(*TYPED)
     lines = neovim.lines
-    neovim.keys("<Up><C-o>:let g:seen = 1<CR>")
+    neovim.keys("<Up>")
     neovim.settle()
-    assert neovim.lua("return require('midspan').accept()") is False
+    ghost = neovim.ghost()
+    assert ghost is None or ghost.row != ROW
     assert neovim.lines == lines
 
 
 def test_ghost_text_between_brackets_is_accepted_without_doubling_them(neovim: "Neovim") -> None:
-    ghost = neovim.suggestion(
-        "        result.append(", "        path = os.path.join(", "        print(", "        if isinstance(", after=")"
-    )
+    ghost = neovim.suggestion(*BRACKETS, after=")")
     promised = ghost.applied(neovim.lines)
     neovim.keys("<Tab>")
     neovim.settle()
     taken = neovim.accepted()
     assert taken is not None
     assert neovim.lines == promised
-    assert taken["line"][: taken["column"]] + taken["text"] == "\n".join(promised[ROW : ROW + 1 + taken["text"].count("\n")])
+    assert taken["line"][: taken["column"]] + taken["text"] == "\n".join(
+        promised[ROW : ROW + 1 + taken["text"].count("\n")]
+    )
 
 
+def words(ghost: "Ghost") -> list[str]:
+    """What one acceptance of a word takes, one after the other."""
+    return re.findall(r"\s*(?:\w+|[^\w\s]+)", ghost.text, flags=re.ASCII)
+
+
+@as_plain_text
 def test_accepting_word_by_word_ends_in_the_same_text(neovim: "Neovim") -> None:
-    ghost = neovim.suggestion(*TYPED)
-    promised = ghost.applied(neovim.lines)
-    words = re.findall(r"\s*(?:\w+|[^\w\s]+)", ghost.text, flags=re.ASCII)
+    ghost = neovim.suggestion(*TYPED, wanted=lambda ghost: len(words(ghost)) > 1)
+    promised, before = ghost.applied(neovim.lines), neovim.line
+    first, *others = words(ghost)
     neovim.keys("<M-Right>")
     neovim.settle()
-    assert neovim.line.endswith(words[0].split("\n")[-1])
-    neovim.keys("<M-Right>" * (len(words) - 1))
+    assert neovim.line == before + first
+    neovim.keys("<M-Right>" * len(others))
+    neovim.settle()
+    assert neovim.lines == promised
+
+
+@as_plain_text
+def test_accepting_word_by_word_keeps_what_stands_right_of_the_cursor_until_the_last(neovim: "Neovim") -> None:
+    ghost = neovim.suggestion(*BRACKETS, after=")", wanted=lambda ghost: len(words(ghost)) > 1)
+    promised, before = ghost.applied(neovim.lines), neovim.line
+    first, *others = words(ghost)
+    neovim.keys("<M-Right>")
+    neovim.settle()
+    assert neovim.line == before[:-1] + first + ")"
+    neovim.keys("<M-Right>" * len(others))
     neovim.settle()
     assert neovim.lines == promised
 
@@ -150,35 +189,49 @@ def test_dismissed_ghost_text_is_gone_and_cannot_be_accepted(neovim: "Neovim") -
     assert neovim.lines == lines
 
 
-@pytest.mark.parametrize("pause", [0.05, 0.15])
+@as_plain_text
+@pytest.mark.parametrize("pause", [0.05, 0.25])
 def test_accepting_while_typing_at_speed_never_corrupts_the_line(neovim: "Neovim", pause: float) -> None:
-    """Each time the line becomes the item that was handed over, from its start to the line's end, or stays."""
-    text = "        result.append(os.path.join(folder, name))"
+    """Typed through at speed and accepted at once: the line is what was suggested, or what was typed; nothing between.
+
+    Neovim asks 200 ms after a key, so at 50 ms no answer comes in between and at 250 ms answers come at any moment.
+    """
     taken = 0
-    for length in range(12, len(text), 3):
-        neovim.keys("<Esc>0C")
+    for text in TYPED:
         neovim.accepted()
-        neovim.keys(text[:length], pause)
+        ghost = neovim.suggestion(*TYPED, first=text, wanted=lambda ghost: len(first_line(ghost)) > 1)
+        before, line = neovim.line, first_line(ghost)
+        typed = line[: min(6, len(line) // 2)]
+        neovim.keys(typed, pause)
         neovim.keys("<Tab>")
         neovim.settle()
         item, lines = neovim.accepted(), neovim.lines
         if item is None:
-            assert neovim.line == text[:length] + "\t"
+            assert neovim.line == before + typed + "\t"
             continue
         taken += 1
-        assert item["line"] == text[:length]
-        new = (text[: item["column"]] + item["text"]).split("\n")
+        assert item["line"] == before + typed
+        new = (item["line"][: item["column"]] + item["text"]).split("\n")
         assert lines[ROW : ROW + len(new)] == new
+        sample = SAMPLE.splitlines()
+        assert lines[:ROW] == sample[:ROW]
+        assert lines[ROW + len(new) :] == sample[ROW + 1 :]
         neovim.keys("<Esc>u")
-        assert neovim.line == text[:length]
-    sample = SAMPLE.splitlines()
-    assert neovim.lines[:ROW] == sample[:ROW]
-    assert neovim.lines[ROW + 1 :] == sample[ROW + 1 :]
-    print(f"accepted {taken} times at {1000 * pause:.0f} ms per key")
+        neovim.settle()
+        assert neovim.line == before + typed
+    assert taken, "something was accepted, or this test has seen nothing"
 
 
 def test_text_outside_the_basic_plane_and_accents_stay_whole(neovim: "Neovim") -> None:
-    ghost = neovim.suggestion(*(f'        größe = "🦊é"; {text.strip()}' for text in TYPED))
+    ghost = neovim.suggestion(
+        '        größe = ["🦊é", na',
+        '        größe = {"🦊é": na',
+        '        result.append("🦊é" + na',
+        '        if name == "🦊é" or na',
+        '        result.append("🦊é',
+        "        größe = os.path.jo",
+        "        # 🦊 größe of the na",
+    )
     promised = ghost.applied(neovim.lines)
     neovim.keys("<Tab>")
     neovim.settle()
@@ -201,13 +254,11 @@ def test_accepting_in_a_file_with_crlf_leaves_no_carriage_return(neovim: "Neovim
 def test_off_asks_nothing_of_the_server_and_on_brings_suggestions_back(neovim: "Neovim") -> None:
     neovim.suggestion(*TYPED)
     neovim.rpc.command("Midspan toggle")
-    neovim.lua(
-        "_G.asked = 0; vim.api.nvim_create_autocmd('LspRequest', { callback = function() _G.asked = _G.asked + 1 end })"
-    )
+    asked = neovim.lua("return _G.asked")
     assert neovim.ghost() is None
     neovim.keys("<Esc>0C" + TYPED[0])
     assert neovim.wait(neovim.ghost, "nothing", patience=1.0, fail=False) is None
-    assert neovim.lua("return _G.asked") == 0
+    assert neovim.lua("return _G.asked") == asked
     neovim.wait(lambda: "; off" in neovim.status(), "the model to be unloaded")
     neovim.rpc.command("Midspan toggle")
     neovim.ready()
@@ -259,7 +310,12 @@ def test_a_missing_server_is_said_once_and_explained_by_the_health_check(
 
 @pytest.mark.parametrize("which", ["neovim-plugin", "neovim-bare"])
 def test_the_lines_in_the_readme_work_as_they_stand(
-    start_neovim: Callable[[str], "Neovim"], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, which: str, server_path: Any
+    start_neovim: Callable[[str], "Neovim"],
+    server: Path,
+    recorder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    which: str,
 ) -> None:
     readme = (ROOT / "editors" / "README.md").read_text()
     block = re.search(rf"<!-- {which} -->\n```lua\n(.*?)```", readme, flags=re.DOTALL)
@@ -267,8 +323,10 @@ def test_the_lines_in_the_readme_work_as_they_stand(
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "midspan").symlink_to(ROOT)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{server_path.parent}{os.pathsep}{os.environ['PATH']}")
-    neovim = start_neovim(block[1])
+    monkeypatch.setenv("PATH", f"{server.parent}{os.pathsep}{os.environ['PATH']}")
+    neovim = start_neovim(block[1] + recorder)
     neovim.open(SAMPLE)
+    neovim.wait(lambda: neovim.lua("return (vim.lsp.get_clients()[1] or {}).initialized"), "the server to start")
     neovim.rpc.current.window.cursor = (ROW + 1, 0)
-    neovim.wait(lambda: neovim.lua("return vim.lsp.get_clients()[1] ~= nil"), "the server to start")
+    neovim.keys("C" + TYPED[0])
+    neovim.wait(lambda: neovim.lua("return _G.asked") > 0, "the server to be asked")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.engine.canvas import Canvas, bucket, surplus
 
@@ -18,6 +18,7 @@ def bools(text: str) -> torch.Tensor:
     return torch.tensor([c == "#" for c in text])
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_no_sequence_of_steps_touches_what_is_pinned_or_committed(data: st.DataObject) -> None:
     n_gap, n_pinned = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 8))

@@ -250,7 +250,8 @@ def _shipped() -> list[Path]:
 @pytest.fixture(scope="module", params=["trained here", *(str(path.parent.name) for path in _shipped())])
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     if request.param == "trained here":
-        return train((path.read_text(encoding="utf-8") for path in SOURCES), vocabulary=600)
+        texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+        return train(iter([*texts, "x = 2048\n\n\n\n1000, 2048\n" * 500]), vocabulary=600)
     return Tokenizer.from_file(str(Path(bundled.__file__).parent / request.param / "tokenizer.json"))
 
 
@@ -271,6 +272,7 @@ def test_every_text_comes_back_and_never_as_special_ids(tokenizer: Tokenizer, te
 
 @settings(max_examples=100, deadline=None)
 @given(text=TEXT)
+@example(text="x = 2048\n\n\n\n1000")
 def test_lines_and_digits_stand_apart(tokenizer: Tokenizer, text: str):
     encoding = tokenizer.encode(text, add_special_tokens=False)
     for token in encoding.tokens:

@@ -80,6 +80,10 @@ def run(
     return denoise(network, cache, canvas, config, alphabet, forbidden, generator, patience or Patience())
 
 
+# Of the comparison with transformers. A random network feeds its own output back to itself and triples a rounding
+# error at every step: after some ten, two correct implementations part.
+STEPS = 5
+
 BOTH = pytest.mark.parametrize(("config", "alphabet"), [(MINI, MASKED), (REFERENCE, UNIFORM), (REFERENCE, MASKED)])
 
 
@@ -243,7 +247,7 @@ def test_every_canvas_of_a_fill_is_the_one_transformers_denoises(
         output = model.generate(
             prompt,
             max_new_tokens=8,
-            max_denoising_steps=10,
+            max_denoising_steps=STEPS,
             confidence_threshold=confidence,
             eos_token_id=sorted(eos),
         )
@@ -266,7 +270,7 @@ def test_every_canvas_of_a_fill_is_the_one_transformers_denoises(
         generator = torch.Generator().manual_seed(seed)
         alphabet = Alphabet(Noise(vocab), None, eos)
         canvas = Canvas.start(alphabet.noise.draw(8, generator), prompt[0, :0])
-        config = SamplerConfig(max_denoising_steps=10, confidence_threshold=confidence)
+        config = SamplerConfig(max_denoising_steps=STEPS, confidence_threshold=confidence)
         filled = denoise(Watched(), cache, canvas, config, alphabet, prompt[0, :0], generator, Patience())
     assert ours == their_canvases
     assert filled.steps == len(their_canvases)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from tests.fixture import Fixture, parse
 
-_HEAD = re.compile(r"^#### (?P<kind>\w+)(?: (?P<tokens>\d+))?(?: indent=(?P<indent>\S+))?: (?P<story>.+)\n", re.MULTILINE)
+_HEAD = re.compile(
+    r"^#### (?P<kind>\w+)(?: (?P<tokens>\d+))?(?: indent=(?P<indent>\S+))?: (?P<story>.+)\n", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The pure parts of the pipeline."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.grammars import Syntax
-from midspan.lsp.complete import Snapshot, follow
+from midspan.lsp.complete import Snapshot, follow, line_ending
 
 code = st.lists(st.sampled_from(["x", "= ", "(", ")", "\n", "    ", "def f():", "'é'", "😀", "\r\n"]), max_size=20).map(
     "".join
@@ -28,3 +29,11 @@ def test_a_snapshot_reads_as_if_the_chosen_item_were_accepted() -> None:
     snapshot = Snapshot("u", 1, "python", "a.appe()\n", 2, 6, "append")
     assert snapshot.text == "a.append()\n"
     assert snapshot.offset == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "ending"),
+    [("", "\n"), ("a", "\n"), ("a\nb\r\n", "\n"), ("a\r\nb\n", "\r\n"), ("a\rb", "\r"), ("\na", "\n")],
+)
+def test_new_lines_end_as_the_document_s_do(text: str, ending: str) -> None:
+    assert line_ending(text) == ending

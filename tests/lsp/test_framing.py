@@ -38,6 +38,7 @@ def test_headers_the_specification_allows(header: bytes) -> None:
         b"\r\n\r\n{}",
         b"{}",
         b'"}}}}Content-Length: 2\r\n\r\n{}',
+        b'}"x": y\r\nContent-Length: 2\r\n\r\n{}',
         b"Content-Length: -2\r\n\r\n{}",
         b"Content-Length: two\r\n\r\n{}",
         b"Content-Length:\r\n\r\n{}",

@@ -45,6 +45,7 @@ def surroundings(place: str, *, single_line: bool = True) -> Surroundings:
         ("a[║]", "b[0]", "b[0]"),
         ('print("║")', 'hello"', "hello"),
         ('print("║")', 'hello")', "hello"),
+        ('f(║")', "'a' + \"b\"", "'a' + \"b\""),
         ("if ║:", "ready:", "ready"),
         ("x = ║ + 1", "2 + 1", "2"),
         ("x = ║ + 1", "f(a) + 1", "f(a)"),

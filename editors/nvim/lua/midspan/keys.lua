@@ -15,36 +15,32 @@ local function raw(keys)
   return vim.api.nvim_replace_termcodes(keys, true, true, true)
 end
 
----What the key did before it was mapped here, as the result of an <expr> mapping.
+---Does what the key did before it was mapped here.
 ---@param lhs string
 ---@param previous table<string, any> as maparg() gives it
----@return string
 local function pass(lhs, previous)
-  local result ---@type string
+  local keys ---@type string?
   if previous.callback then
-    if previous.expr ~= 1 then
-      vim.schedule(previous.callback)
-      return ''
-    end
-    result = previous.callback() or ''
-  elseif not previous.rhs then
-    return raw(lhs)
-  elseif previous.expr == 1 then
-    result = vim.api.nvim_eval(previous.rhs)
+    keys = previous.callback()
+  elseif previous.rhs then
+    keys = previous.expr == 1 and vim.api.nvim_eval(previous.rhs) or raw(previous.rhs)
   else
-    result = raw(previous.rhs)
+    keys = raw(lhs)
+  end
+  if previous.callback and previous.expr ~= 1 or not keys then
+    return
   end
   if previous.expr == 1 and previous.replace_keycodes == 1 then
-    result = raw(result)
+    keys = raw(keys)
   end
-  if previous.noremap == 1 then
-    return result
-  end
-  vim.api.nvim_feedkeys(result, 'im', false)
-  return ''
+  -- In front of what is typed ahead; 'm' only where the user's own mapping was a recursive one.
+  vim.api.nvim_feedkeys(keys, previous.noremap == 0 and 'im' or 'in', false)
 end
 
 ---Maps the configured keys in a buffer, once.
+---
+---Not with <expr>: Neovim evaluates those while it still collects keys typed ahead, before the text they change has
+---changed, so one could not tell whether there will be ghost text to act on.
 ---@param bufnr integer
 ---@param keys table<midspan.Action, string|false>
 function M.map(bufnr, keys)
@@ -54,17 +50,10 @@ function M.map(bufnr, keys)
     end)
     if lhs and previous and not vim.startswith(previous.desc or '', description) then
       vim.keymap.set('i', lhs, function()
-        if require('midspan').is_visible() and not menu_wants_key(action) then
-          -- A <Cmd> runs before keys typed ahead and, unlike this function, may change the buffer.
-          return raw(("<Cmd>lua require('midspan').%s()<CR>"):format(action))
+        if menu_wants_key(action) or not require('midspan')[action]() then
+          pass(lhs, previous)
         end
-        return pass(lhs, previous)
-      end, {
-        buffer = bufnr,
-        expr = true,
-        replace_keycodes = false,
-        desc = description .. action:gsub('_', ' '),
-      })
+      end, { buffer = bufnr, desc = description .. action:gsub('_', ' ') })
     end
   end
 end

@@ -1,0 +1,103 @@
+"""Which span the user gets at a cursor: the cases of `cases/*.txt`, and what holds for every text."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from midspan.grammars import Syntax, choose_span
+
+from tests.fixture import parse, show
+
+from .cases import Case, span_cases
+from .documents import documents
+
+CASES = span_cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.language_id}: {case.story}")
+def test_case(case: Case):
+    text, cursor = case.fixture.text, case.fixture.start
+    span = choose_span(Syntax.parse(text, case.language_id), cursor)
+    if case.kind == "nothing":
+        assert span is None, f"nothing should be offered, but {span}"
+        return
+    assert span is not None, "a span should be offered"
+    assert (span.kind, span.max_tokens) == (case.kind, case.max_tokens)
+    assert show(text, span.start, span.end) == show(text, cursor, case.fixture.end)
+    assert span.single_line == (span.kind != "block")
+    if span.kind in ("line", "block"):
+        assert span.indent == case.indent
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.language_id}: {case.story}")
+def test_a_case_reads_the_same_with_windows_line_ends(case: Case):
+    text, cursor = case.fixture.text, case.fixture.start
+    before = choose_span(Syntax.parse(text, case.language_id), cursor)
+    cursor += text.count("\n", 0, cursor)
+    after = choose_span(Syntax.parse(text.replace("\n", "\r\n"), case.language_id), cursor)
+    if before is None or after is None:
+        assert before is after
+    else:
+        assert (before.kind, before.max_tokens, before.indent) == (after.kind, after.max_tokens, after.indent)
+        assert before.end - before.start == after.end - after.start
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.kind != "nothing"], ids=lambda case: case.story)
+def test_a_language_whose_grammar_is_missing_still_gets_spans(case: Case):
+    span = choose_span(Syntax.parse(case.fixture.text, "no-such-language"), case.fixture.start)
+    assert span is None or span.start == case.fixture.start
+
+
+@pytest.mark.parametrize(
+    ("language_id", "source", "kind"),
+    [
+        ("python", "x = 1  # counts ║", "comment"),
+        ("python", "x = 1  # counts ║the lines", "comment"),
+        ("python", 'name = "ada║"', "string"),
+        ("python", 'def f():\n    """First.\n\n    ║\n    """', "string"),
+        ("python", 'name = "ada║', "string"),
+        ("rust", "/// Adds two ║\nfn add() {}", "comment"),
+        ("c", "/* returns ║ */ int a;", "comment"),
+    ],
+)
+def test_prose_is_filled_when_it_is_asked_for(language_id: str, source: str, kind: str):
+    fixture = parse(source)
+    syntax = Syntax.parse(fixture.text, language_id)
+    assert choose_span(syntax, fixture.start) is None
+    span = choose_span(syntax, fixture.start, prose=True)
+    assert span is not None
+    assert (span.kind, span.single_line) == (kind, True)
+    assert show(fixture.text, span.start, span.end) == source
+
+
+def test_a_cursor_inside_a_line_break_or_a_surrogate_pair_gets_nothing():
+    assert choose_span(Syntax.parse("a = 1\r\nb = 2\r\n", "python"), 6) is None
+    assert choose_span(Syntax.parse("a = \ud83d\ude00", "python"), 5) is None
+
+
+def test_a_carriage_return_alone_ends_a_line():
+    text = "a = 1\r    b = \rc = 3\r"
+    span = choose_span(Syntax.parse(text, "no-such-language"), 14)
+    assert span is not None
+    assert (span.kind, span.end, span.indent) == ("rest_of_line", 14, "    ")
+
+
+@given(documents(), st.data(), st.booleans())
+def test_any_text_and_offset_gets_a_span_that_replaces_only_blanks_or_the_word_it_stands_in(
+    document: tuple[str, str], data: st.DataObject, prose: bool
+):
+    language_id, text = document
+    offset = data.draw(st.integers(-2, len(text) + 2))
+    span = choose_span(Syntax.parse(text, language_id), offset, prose=prose)
+    if span is None:
+        return
+    assert 0 <= span.start == offset <= span.end <= len(text)
+    replaced = text[span.start : span.end]
+    assert "\n" not in replaced and "\r" not in replaced
+    assert re.fullmatch(r"[\w$]*\s*", replaced)
+    if replaced.strip():
+        assert re.fullmatch(r"[\w$]", text[offset - 1 : offset])
+    assert not span.indent.strip(" \t")
+    assert span.max_tokens in (16, 32, 64, 128)
+    assert span.single_line or span.kind == "block"
