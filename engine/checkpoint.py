@@ -53,7 +53,7 @@ def load(
     """
     if not directory.is_dir():
         raise EngineError(f"{directory}: no such checkpoint directory")
-    hf = _read_json(directory / CONFIG)
+    hf = read_json(directory / CONFIG)
     if "quantization_config" in hf:
         raise EngineError(f"{directory / CONFIG}: quantization_config: quantised checkpoints are unsupported")
     try:
@@ -203,7 +203,7 @@ def _weight_files(directory: Path) -> dict[str, Path]:
                 "convert the weights to safetensors"
             )
         raise EngineError(f"{directory / WEIGHTS} is missing")
-    listed = _read_json(directory / INDEX).get("weight_map")
+    listed = read_json(directory / INDEX).get("weight_map")
     if not isinstance(listed, Mapping) or not listed:
         raise EngineError(f"{directory / INDEX}: weight_map is missing")
     for name in listed.values():
@@ -241,7 +241,8 @@ def _open(file: Path) -> Any:
         raise EngineError(f"{file} is not a whole safetensors file: {error}") from None
 
 
-def _read_json(file: Path) -> Mapping[str, Any]:
+def read_json(file: Path) -> Mapping[str, Any]:
+    """The object in one of a checkpoint's JSON files. Raises EngineError."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -24,7 +24,7 @@ from .gate import Gate
 from .network import Network
 from .prefix import PrefixStore, anchored_start
 from .sampler import Noise, SamplerConfig
-from .tokens import Manifest, Tokens, read_json
+from .tokens import Manifest, Tokens
 
 BUNDLED = "midspan-mini"
 WARM_UP = "def mean(values):\n    return sum(values) / "
@@ -132,7 +132,7 @@ class Engine:
             manifest = Manifest.load(directory, config)
             tokens = Tokens.load(directory, manifest, config)
             generation = directory / "generation_config.json"
-            sampler = SamplerConfig.from_hf(read_json(generation) if generation.exists() else {})
+            sampler = SamplerConfig.from_hf(checkpoint.read_json(generation) if generation.exists() else {})
             gate = Gate.load(directory) if manifest.drafts else None
             engine = cls(network, tokens, manifest, sampler, gate)
             engine.infill(InfillRequest(WARM_UP, "\n"))

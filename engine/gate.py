@@ -7,12 +7,12 @@ neither training nor evaluation sees. Knows nothing of networks or text.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .checkpoint import read_json
 from .errors import EngineError
 
 GATE = "gate.json"
@@ -87,8 +87,8 @@ class Gate:
         if not path.exists():
             return cls.from_weights(GUESS)
         try:
-            return cls.from_weights(json.loads(path.read_text(encoding="utf-8"))["weights"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return cls.from_weights(read_json(path)["weights"])
+        except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{GATE} is not a fitted gate: {error}") from error
 
     @classmethod

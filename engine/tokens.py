@@ -6,8 +6,7 @@ nothing of networks, canvases or where text comes from.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from .checkpoint import read_json
 from .config import NetworkConfig
 from .errors import EngineError
 
@@ -164,19 +164,6 @@ class Tokens:
         bytes stand inside, the text ends before them."""
         text = self._tokenizer.decode([id_ for id_ in ids if id_ not in self.special], skip_special_tokens=False)
         return text.lstrip(REPLACEMENT).partition(REPLACEMENT)[0]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a checkpoint's JSON file. Raises EngineError."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EngineError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise EngineError(f"{path} is not JSON: {error}") from error
-    if not isinstance(fields, Mapping):
-        raise EngineError(f"{path}: expected an object")
-    return dict(fields)
 
 
 def banned_ids(tokens: Tokens, writable: frozenset[int], single_line: bool) -> Tensor:

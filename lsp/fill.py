@@ -109,10 +109,14 @@ def _print(document: Document, item: dict[str, Any], trace: dict[str, Any], load
     left, right = ("", "") if console.is_terminal else ("⟦", "⟧")
     console.print(Text(before) + Text(left + new + right, style="bold black on green") + Text((kept + after).rstrip()))
     console.print(
-        f"\n{trace['model']}: {trace['tokens']} tokens in {trace['steps']} denoise steps, "
+        f"\n{trace['model']}: {_count(trace['tokens'], 'token')} in {_count(trace['steps'], 'denoise step')}, "
         f"{1000 * trace['seconds']:.0f} ms (started and loaded in {loaded:.1f} s)",
         style="dim",
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _fail(message: str, code: int) -> int:

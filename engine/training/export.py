@@ -22,8 +22,8 @@ from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape
 from .mini import MINI
 
 GENERATION = {
-    "max_denoising_steps": 8,
-    "t_min": 1.0,  # training feeds back expected embeddings at temperature 1
+    "max_denoising_steps": 6,
+    "t_min": 0.99,  # training feeds back expected embeddings at temperature 1; transformers refuses t_min = t_max
     "t_max": 1.0,
     "sampler_config": {"_cls_name": "EntropyBoundSamplerConfig", "entropy_bound": 0.1},
 }

@@ -136,7 +136,8 @@ class Neovim:
     @property
     def cursor(self) -> tuple[int, int]:
         """Row from 1, column in bytes from 0."""
-        return tuple(self.rpc.current.window.cursor)
+        row, column = self.rpc.current.window.cursor
+        return row, column
 
     def ghost(self) -> Ghost | None:
         """What is shown at this moment, if it is anything."""

@@ -74,7 +74,7 @@ def neovim(editor: "Neovim", request: pytest.FixtureRequest) -> "Neovim":
     return editor
 
 
-# Where no grammar holds a fill back: for tests that need more ghost text than the brackets of a call.
+# Where no grammar holds a fill back: for tests that need more ghost text than the brackets of a call, or need it often.
 as_plain_text = pytest.mark.parametrize("neovim", ["sample.txt"], indirect=True, ids=["txt"])
 
 
@@ -251,6 +251,7 @@ def test_accepting_in_a_file_with_crlf_leaves_no_carriage_return(neovim: "Neovim
     assert path.read_bytes() == "".join(f"{line}\r\n" for line in promised).encode()
 
 
+@as_plain_text
 def test_off_asks_nothing_of_the_server_and_on_brings_suggestions_back(neovim: "Neovim") -> None:
     neovim.suggestion(*TYPED)
     neovim.rpc.command("Midspan toggle")
@@ -265,6 +266,7 @@ def test_off_asks_nothing_of_the_server_and_on_brings_suggestions_back(neovim: "
     neovim.suggestion(*TYPED)
 
 
+@as_plain_text
 def test_after_the_server_died_a_restart_brings_suggestions_back(neovim: "Neovim") -> None:
     neovim.suggestion(*TYPED)
     psutil = pytest.importorskip("psutil")

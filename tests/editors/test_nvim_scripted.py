@@ -87,6 +87,11 @@ def type_for(neovim: "Neovim", fill: str, typed: str, after: str = "") -> None:
     neovim.wait(neovim.ghost, "ghost text")
 
 
+def ghost_text(neovim: "Neovim") -> str:
+    ghost = neovim.ghost()
+    return ghost.text if ghost else ""
+
+
 MANY = "def add(a, b):\n    # 🦊 sum\n    return a + b"
 
 
@@ -126,14 +131,30 @@ def test_a_fill_of_many_lines_is_accepted_word_by_word(neovim: "Neovim") -> None
     assert "\n".join(neovim.lines[1:-1]) == seen[-2]
 
 
+@pytest.mark.parametrize(
+    ("fill", "typed", "after", "line"),
+    [("return 1", "ret", "urn", "return"), ("caffè x", "caff", "é", "caffèé"), ("a🦊 c", "a", "🦉", "a🦊🦉")],
+)
+def test_a_word_that_stands_right_of_the_cursor_already_is_not_typed_again(
+    neovim: "Neovim", fill: str, typed: str, after: str, line: str
+) -> None:
+    type_for(neovim, fill, typed, after)
+    neovim.keys("<M-Right>")
+    neovim.settle()
+    assert neovim.line == line
+    neovim.keys("<Tab>")
+    neovim.settle()
+    assert neovim.line == fill
+
+
 def test_the_next_key_asks_for_alternatives_and_tab_takes_the_one_shown(neovim: "Neovim") -> None:
     neovim.lua("_G.others = { 'first = 2', 'first = 3' }")
     type_for(neovim, "first = 1", "fi")
     shown = []
     for number in (2, 3):
         neovim.keys("<M-]>")
-        neovim.wait(lambda n=number: (g := neovim.ghost()) and f"({n}/3)" in g.text, "the alternative")
-        shown.append(neovim.ghost().text)
+        neovim.wait(lambda n=number: f"({n}/3)" in ghost_text(neovim), "the alternative")
+        shown.append(ghost_text(neovim))
     assert [text.split(" (")[0] for text in shown] == ["rst = 2", "rst = 3"]
     neovim.keys("<Tab>")
     neovim.settle()
@@ -167,7 +188,7 @@ def test_an_answer_that_comes_late_is_shown_when_the_text_moved_towards_it(neovi
     neovim.wait(lambda: neovim.lua("return _G.asked") > asked, "the request")
     neovim.keys("ue")
     neovim.wait(neovim.ghost, "ghost text")
-    assert neovim.ghost().text == " = 1"
+    assert ghost_text(neovim) == " = 1"
     neovim.keys("<Tab>")
     neovim.settle()
     assert neovim.line == "value = 1"
@@ -205,7 +226,7 @@ def test_an_entry_selected_in_the_menu_keeps_the_key(neovim: "Neovim") -> None:
 CHARACTERS = st.text(st.sampled_from("ab(é🦊 "), max_size=6)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     before=CHARACTERS,
     after=CHARACTERS,

@@ -112,3 +112,25 @@ def test_causal_draft_is_greedy_ends_at_a_line_end_and_leaves_the_cache_alone(ne
         unwanted, _ = causal(network, cache, prefix, none, torch.tensor([ids[0]]), frozenset(), 1, lambda: False)
         assert unwanted != ids[:1]
         assert causal(network, cache, prefix, none, nothing, frozenset(), 6, lambda: True) == ([], False)
+
+
+def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = [5, 6, 7, 8, 9, 5, 6]
+    file_ids = np.array([*prefix, -1, 7, 8, 9, 5, 6, 7, 8, 9], np.int64)
+    passes: list[int] = []
+    encode = network.encode
+    monkeypatch.setattr(network, "encode", lambda ids, cache: passes.append(ids.shape[1]) or encode(ids, cache))
+    drafts = []
+    with torch.no_grad():
+        for n_guesses in (6, 0):
+            monkeypatch.setattr("midspan.engine.drafts.GUESS", n_guesses)
+            cache = network.new_cache()
+            network.encode(torch.tensor([prefix]), cache)
+            passes.clear()
+            nothing = torch.empty(0, dtype=torch.int64)
+            drafts.append(causal(network, cache, prefix, file_ids, nothing, frozenset(), 20, lambda: False))
+            drafts.append(len(passes))
+    assert drafts[0] == drafts[2]
+    assert drafts[1] < drafts[3] == 20

@@ -62,7 +62,10 @@ BROKEN = [
     ("python", 'x = ║├"abc┤\ny = 1\n'),
     ("python", "def broken(:\n    pass\n\n\ndef f(a):\n    return ║├a + (1┤\n"),
     ("python", "x = (1,\ny = ║├2)]┤\nz = 3\n"),
-    ("python", 'if a:\n    return b\nelse"":\n    ║├.()return ┤pass\n'),
+    (
+        "python",
+        'def f(a):\n    if a:\n        return b\n    else"a":\n        ║├.()return ┤pass\n\n\nclass A:\n    x = 1\n',
+    ),
     ("javascript", "const a = ║├b + ;┤\n"),
     ("javascript", "function f() {\n  ║├if (a) {┤\n}\n"),
     ("javascript", "foo(║├a, b(┤\n"),

@@ -13,50 +13,18 @@ import csv
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from statistics import mean, median
 
-import numpy as np
 from midspan.engine import Engine, Infill, InfillRequest
 from midspan.engine.drafts import copies
-from midspan.engine.training.corpus import Documents
-from midspan.engine.training.examples import cut_point
+from midspan.engine.training.cases import Case, cases
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 CSV = Path(__file__).with_name("held_out.csv")
-
-
-@dataclass(frozen=True)
-class Case:
-    prefix: str
-    truth: str
-    suffix: str
-
-
-def cases(split: str, kind: str, n_cases: int, seed: int = 0) -> list[Case]:
-    """Gaps that end at a line's end, in lines with something on them: behind the indentation, or inside the line."""
-    documents = Documents(split, "python")
-    rng = np.random.default_rng(seed)
-    shares = documents.sizes / documents.sizes.sum()
-    found: list[Case] = []
-    while len(found) < n_cases:
-        text = documents[int(rng.choice(len(documents), p=shares))]
-        at = int(rng.integers(0, len(text)))
-        start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-        line = text[start:end]
-        if end < 0 or not line.strip() or len(line) > 120:
-            continue
-        indent = len(line) - len(line.lstrip())
-        cut = start + (indent if kind == "line" else cut_point(line, indent, rng))
-        if kind == "rest" and not line[: cut - start].strip():
-            continue
-        if text[cut:end].strip():
-            found.append(Case(text[:cut], text[cut:end], text[end:]))
-    return found
 
 
 def previous_line(case: Case) -> str:
@@ -89,7 +57,7 @@ def main() -> int:
     console = Console()
     rows: list[dict[str, object]] = []
     for kind in ("rest", "line"):
-        found = cases(args.split, kind, args.cases)
+        found = cases(args.split, kind, args.cases, seed=0)
         truths = [case.truth for case in found]
         plain: dict[str, Callable[[Case], str]] = {
             "empty": lambda case: "",

@@ -87,7 +87,7 @@ local function accept_part(bufnr, answer, item, fit, taken)
     insertText = fit.text:sub(#fit.typed + #taken + 1),
     range = {
       start = position(#present.before),
-      ['end'] = position(#present.before),
+      ['end'] = position(#present.before + fit.stop - column - over),
     },
     command = item.command,
   })

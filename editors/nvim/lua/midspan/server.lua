@@ -95,7 +95,7 @@ function M.describe(client)
   local parts = { ('%s %s, client %d'):format(info.name or 'server', info.version or '(no version)', client.id) }
   parts[#parts + 1] = report.message ~= '' and ('%s: %s'):format(report.kind, report.message) or report.kind
   if report.outcome then
-    parts[#parts + 1] = ('last request: %s, %d ms'):format(report.outcome, math.floor(1000 * (report.seconds or 0) + 0.5))
+    parts[#parts + 1] = ('last request: %s, %.0f ms'):format(report.outcome, 1000 * (report.seconds or 0))
   end
   return table.concat(parts, '; ')
 end

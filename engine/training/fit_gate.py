@@ -1,0 +1,65 @@
+"""Fits the gate on the `tune` packages: `python -m midspan.engine.training.fit_gate [DIRECTORY]`.
+
+Asks the engine for gaps of which the truth is known and learns from every candidate whether it was exactly right:
+logistic regression by Newton's method, with a small ridge. Writes `gate.json` into the checkpoint directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from .. import bundled
+from ..engine import Engine, InfillRequest
+from ..gate import FEATURES, GATE, features
+from .cases import cases
+
+RIDGE = 1.0
+
+
+def fit(rows: np.ndarray, right: np.ndarray, n_steps: int = 50) -> np.ndarray:
+    """Weights [F] of the ridge-regularised logistic regression of `right` [N] on `rows` [N, F]."""
+    weights = np.zeros(rows.shape[1])
+    penalty = RIDGE * np.eye(rows.shape[1])
+    for _ in range(n_steps):
+        probs = 1 / (1 + np.exp(-np.clip(rows @ weights, -30, 30)))
+        gradient = rows.T @ (probs - right) + penalty @ weights
+        curvature = (rows * (probs * (1 - probs))[:, None]).T @ rows + penalty
+        step = np.linalg.solve(curvature, gradient)
+        weights -= step
+        if np.abs(step).max() < 1e-6:
+            break
+    return weights
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("directory", type=Path, nargs="?", default=Path(bundled.__path__[0]) / "midspan-mini")
+    parser.add_argument("--cases", type=int, default=600)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args(argv)
+    engine = Engine.load(args.directory, threads=args.threads)
+    rows: list[list[float]] = []
+    right: list[bool] = []
+    found = [case for kind in ("rest", "line") for case in cases("tune", kind, args.cases // 2, seed=1)]
+    for case in track(found, description="tune"):
+        infill = engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=32))
+        signs = [one.signs for one in infill.candidates if one.signs]
+        rows += features(signs)
+        right += [one.text.strip() == case.truth.strip() for one in infill.candidates if one.signs]
+    weights = fit(np.array(rows), np.array(right, float))
+    named = {name: round(float(weight), 4) for name, weight in zip(FEATURES, weights, strict=True)}
+    content = {"weights": named, "cases": args.cases, "candidates": len(rows), "right": int(sum(right))}
+    (args.directory / GATE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(content))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
