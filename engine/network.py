@@ -12,13 +12,19 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention
 
 from .cache import KVCache
 from .config import AttentionShape, NetworkConfig
 from .kernels import experts_torch, route_torch
 
 PLAIN_ATTENTION = 2**18  # query-key pairs per head up to which attention is two plain products
+
+# oneDNN compiles and keeps a kernel for every shape of a product it meets. While somebody types every length occurs,
+# so lengths are rounded up: without that a server grows by hundreds of megabytes and compiles at every keystroke.
+FEW_ROWS = 8
+ROW_BLOCK = 16
+KEY_BLOCK = 64
 
 Rope = tuple[Tensor, Tensor]  # cos, sin [T, head_dim]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q [B, heads, T, D], k and v [B, kv, T, D] -> [B, heads, T, D]
@@ -189,20 +195,23 @@ class Network(nn.Module):
 
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
         """Causal pass over ids [B, T] behind what `cache` holds; appends to it. Returns normed hidden [B, T, H]."""
-        start, end = cache.length, cache.length + ids.shape[1]
-        ropes = self.ropes(torch.arange(start, end, device=self.device))
-        masks = {window: causal_mask(start, end, window, self.device) for window in self._windows()}
+        length = ids.shape[1]
+        start, end = cache.length, cache.length + length
+        padding = -length % ROW_BLOCK if length > FEW_ROWS else 0
+        ids = pad(ids, (0, padding))  # rows that see the others and that nothing sees
+        ropes = self.ropes(torch.arange(start, end + padding, device=self.device))
+        masks = {window: causal_mask(start, end, window, self.device, padding) for window in self._windows()}
         x = self.embed(ids)
         for i, layer in enumerate(self.layers):
             mask = masks[self.config.attention(i).window]
 
             def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i, mask: Tensor | None = mask) -> Tensor:
-                k, v = cache.append(i, k, v)
+                k, v = cache.append(i, k[:, :, :length], v[:, :, :length])
                 return grouped_attention(q, k, v, mask)
 
             x = layer(x, ropes[self.config.layer_types[i]], attend, layer.encoder_layer_scalar)
-        cache.advance(ids.shape[1])
-        return self.norm(x)
+        cache.advance(length)
+        return self.norm(x[:, :length])
 
     def denoise(self, canvas: Tensor, cache: KVCache, soft: Tensor | None = None) -> Tensor:
         """Bidirectional pass over canvas [B, C] behind the cached prefix. Returns normed hidden [B, C, H].
@@ -262,13 +271,19 @@ def rotate(x: Tensor, rope: Rope) -> Tensor:
     return x * rope[0] + torch.cat((-b, a), dim=-1) * rope[1]
 
 
-def causal_mask(start: int, end: int, window: int | None, device: torch.device) -> Tensor | None:
-    """Boolean [T, end] for queries start..end-1: key j is visible from i when 0 <= i - j < window. None: all are."""
-    if end - start == 1 and (window is None or end <= window):
+def causal_mask(start: int, end: int, window: int | None, device: torch.device, padding: int = 0) -> Tensor | None:
+    """Boolean [T + padding, end] for queries start..end-1: key j is visible from i when 0 <= i - j < window.
+
+    `padding` more rows see something, it does not matter what. None: all is visible.
+    """
+    if end - start == 1 and not padding and (window is None or end <= window):
         return None
-    distance = torch.arange(start, end, device=device)[:, None] - torch.arange(end, device=device)[None]
+    distance = torch.arange(start, end + padding, device=device)[:, None] - torch.arange(end, device=device)[None]
     visible = distance >= 0
-    return visible if window is None else visible & (distance < window)
+    if window is not None:
+        visible &= distance < window
+    visible[end - start :] = True
+    return visible
 
 
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -281,9 +296,12 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     kv, n_keys = k.shape[1], k.shape[2]
     if length * n_keys > PLAIN_ATTENTION:
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=True)
+    padding = -n_keys % KEY_BLOCK
+    k, v = pad(k, (0, 0, 0, padding)), pad(v, (0, 0, 0, padding))
     rows = q.reshape(batch, kv, heads // kv * length, dim)  # the query heads of one kv head, stacked
-    scores = (rows @ k.transpose(2, 3)).view(batch, heads, length, n_keys)
+    scores = (rows @ k.transpose(2, 3)).view(batch, heads, length, n_keys + padding)
+    scores[..., n_keys:] = -torch.inf
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores[..., :n_keys].masked_fill_(~mask, -torch.inf)
     probs = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
-    return (probs.view(batch, kv, -1, n_keys) @ v).view(batch, heads, length, dim)
+    return (probs.view(batch, kv, -1, n_keys + padding) @ v).view(batch, heads, length, dim)

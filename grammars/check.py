@@ -55,6 +55,11 @@ class _Gap:
         """Whether a flaw of the other text touches what was filled in, blanks aside."""
         return flaw.start <= self.new_end + self.right and flaw.end >= self.start - self.left
 
+    def twin(self, flaw: Flaw) -> Flaw:
+        """A flaw of the other text where it would stand in the one."""
+        moved = self.new_end - self.end if flaw.start >= self.new_end else 0
+        return Flaw(flaw.start - moved, flaw.end - moved, flaw.missing)
+
     def reach(self, flaw: Flaw, end: int) -> tuple[int, int]:
         """The bytes a flaw covers before the gap and after `end`, blanks beside the gap aside."""
         return max(0, self.start - self.left - flaw.start), max(0, flaw.end - self.right - end)
@@ -119,14 +124,12 @@ def _unexplained(old: tuple[Flaw, ...], after: Syntax, gap: _Gap) -> list[Flaw]:
     an old one of its own that reached at least as far on both sides, and none explains an ERROR within the filled
     text. A MISSING node may have moved: one of the same kind that is gone from elsewhere explains it.
     """
-    shift = gap.new_end - gap.end
     same = set(old)
     broken = _merged([(flaw.start, flaw.end) for flaw in old if not flaw.missing])
     beside = gap.beside(old)
     left_over: list[Flaw] = []
     for flaw in after.flaws:
-        moved = shift if flaw.start >= gap.new_end else 0
-        twin = Flaw(flaw.start - moved, flaw.end - moved, flaw.missing)
+        twin = gap.twin(flaw)
         if not gap.filled(flaw):
             i = bisect_right(broken, (twin.start, _FAR)) - 1
             explained = twin in same or (i >= 0 and twin.end <= broken[i][1])

@@ -65,6 +65,7 @@ class Outcome:
     suggestion: Suggestion | None = None
     kind: str = ""  # of the span
     model: str = ""
+    source: str = ""  # who proposed the text: "canvas", "causal", "copy", or several
     steps: int = 0  # denoise steps
     tokens: int = 0
     confidence: float = 0.0
@@ -89,7 +90,7 @@ def follow(syntax: "Syntax | None", text: str, language_id: str) -> "Syntax":
 
 @dataclass(frozen=True)
 class Limits:
-    """What the settings and the job allow one request."""
+    """What the settings and the job allow one request. Fills less likely than min_confidence are not shown."""
 
     max_tokens: int
     min_confidence: float
@@ -135,23 +136,22 @@ def _fill(
     clock.lap("engine")
     clock.timings.update(infill.timings)
 
-    def outcome(reason: str, suggestion: Suggestion | None = None) -> Outcome:
+    def outcome(reason: str, confidence: float, source: str, suggestion: Suggestion | None = None) -> Outcome:
         return Outcome(
             reason=reason,
             suggestion=suggestion,
             kind=span.kind,
             model=engine.name,
+            source=source,
             steps=infill.steps,
             tokens=len(infill.tokens),
-            confidence=infill.confidence,
+            confidence=confidence,
             stop=infill.stop,
             timings=clock.timings,
         )
 
     if infill.stop == "cancelled":
-        return outcome("cancelled")
-    if infill.confidence < limits.min_confidence:
-        return outcome("not confident")
+        return outcome("cancelled", 0.0, "")
     line_start, line_end = _line_around(text, span.start)
     around = Surroundings(
         before=text[line_start : span.start],
@@ -160,24 +160,31 @@ def _fill(
         following=_plain(text[line_end : line_end + FOLLOWING]),
         single_line=span.single_line,
     )
-    fill, reason = postprocess(infill.text, around)
-    clock.lap("postprocess")
-    if fill is None:
-        return outcome(reason)
-    fill = fill.replace("\n", line_ending(text))
-    errors = new_errors(syntax, syntax.edited(span.start, span.end, fill), span.start, span.start + len(fill))
-    clock.lap("check")
-    if errors:
-        return outcome("breaks the syntax")
-    return outcome(
-        "shown",
-        Suggestion(
+    why = "not confident" if infill.candidates else "no time"
+    for candidate in infill.candidates:
+        if candidate.probability < limits.min_confidence:
+            break
+        if not candidate.text.strip():
+            why = "nothing is missing" if candidate is infill.candidates[0] else why
+            break
+        fill, reason = postprocess(candidate.text, around)
+        if fill is not None:
+            fill = fill.replace("\n", line_ending(text))
+            after = syntax.edited(span.start, span.end, fill)
+            reason = "breaks the syntax" if new_errors(syntax, after, span.start, span.start + len(fill)) else ""
+        if fill is None or reason:
+            why = reason if candidate is infill.candidates[0] else why
+            continue
+        clock.lap("check")
+        suggestion = Suggestion(
             start=snapshot.start,
             end=line_end - len(snapshot.chosen) + snapshot.end - snapshot.start,
             text=snapshot.chosen + fill + around.rest,
             filled=len(snapshot.chosen) + len(fill),
-        ),
-    )
+        )
+        return outcome("shown", candidate.probability, "+".join(sorted(candidate.sources)), suggestion)
+    clock.lap("check")
+    return outcome(why, infill.confidence, infill.source)
 
 
 class _Clock:

@@ -107,7 +107,8 @@ class Session:
             return Request(snapshot, received, None, "off")
         if settings.trigger == "invoked" and not invoked:
             return Request(snapshot, received, None, "not asked for")
-        job = self._worker.submit(uri, partial(self._complete, snapshot, settings), settings.deadline)
+        least = 0.0 if invoked else settings.min_confidence
+        job = self._worker.submit(uri, partial(self._complete, snapshot, settings, least), settings.deadline)
         return Request(snapshot, received, job, patience=LOAD_PATIENCE if invoked else settings.deadline)
 
     async def suggest(self, request: Request) -> Outcome:
@@ -139,7 +140,7 @@ class Session:
         for problem in problems:
             self._on_problem(problem)
 
-    def _complete(self, snapshot: Snapshot, settings: Settings, engine: "Engine", job: Job) -> Outcome:
+    def _complete(self, snapshot: Snapshot, settings: Settings, least: float, engine: "Engine", job: Job) -> Outcome:
         """On the engine thread."""
         language, syntax = self._syntaxes.pop(snapshot.uri, ("", None))
         syntax = follow(syntax if language == snapshot.language_id else None, snapshot.text, snapshot.language_id)
@@ -148,5 +149,5 @@ class Session:
             del self._syntaxes[next(iter(self._syntaxes))]
         if job.cancelled():
             return Outcome("cancelled")
-        limits = Limits(settings.max_tokens, settings.min_confidence, settings.seed, job.deadline, job.cancelled)
+        limits = Limits(settings.max_tokens, least, settings.seed, job.deadline, job.cancelled)
         return complete(snapshot, syntax, engine, limits)

@@ -37,7 +37,7 @@ class Settings:
     """Seconds from a request to its answer; then nothing is answered rather than something late."""
 
     min_confidence: float = 0.0
-    """Fills the engine is less sure of (0 to 1) are not shown."""
+    """While typing, fills the engine is less sure of (0 to 1) are not shown; when asked for, all are."""
 
     max_tokens: int = 256
     """No gap is given more tokens than this."""

@@ -64,7 +64,9 @@ def test_every_package_ships() -> None:
 
 
 def test_top_level_is_the_fixed_one() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     folders = {name.split("/")[0] for name in tracked if "/" in name}
     assert folders <= {"lsp", "engine", "grammars", "tests", "editors", ".ci", ".github"}
 

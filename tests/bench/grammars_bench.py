@@ -51,6 +51,7 @@ class Scene:
     text: str
     chooses: Callable[[str], bool] = statements
     closing: bool = True  # the editor has closed what the line opened
+    new_line: bool = False  # instead, the cursor stands on a new line under that one
 
 
 class Stopwatch:
@@ -80,6 +81,7 @@ def scenes(n_lines: int) -> dict[str, Scene]:
     plain = source(n_lines, ("alpha", "beta"))
     middle = plain.index("\n", len(plain) // 2)
     return {
+        "new lines": Scene(plain, new_line=True),
         "statements": Scene(plain),
         "statements, not ascii": Scene(source(n_lines, ("größe", "数", "😀"))),
         "headers": Scene(plain, headers),
@@ -109,7 +111,11 @@ def one_round(syntax: Syntax, scene: Scene, rng: random.Random, watch: Stopwatch
         # No request is made in a comment or a string.
         if line.strip() and scene.chooses(line) and choose_span(syntax, offset) is not None:
             break
-    typing = syntax.edited(offset, end, closers(line) if scene.closing else "")
+    if scene.new_line:
+        margin = "\n" + line[: len(line) - len(line.lstrip())]
+        typing, offset = syntax.edited(end, end, margin), end + len(margin)
+    else:
+        typing = syntax.edited(offset, end, closers(line) if scene.closing else "")
     _ = typing.tree  # is there before the keystroke
     with watch.time("edit"):
         typed = typing.edited(offset, offset, "v")
@@ -119,10 +125,12 @@ def one_round(syntax: Syntax, scene: Scene, rng: random.Random, watch: Stopwatch
     with watch.time("span"):
         span = choose_span(typed, cursor)
     stop = span.end if span else cursor
-    fill = rng.choice(("alue + 1", "alue(a, b)", "alue(a, [b", text[offset + 1 : end]))
+    # Sound, as it was, and broken: a broken fill is what the check is for, and what it pays most for.
+    fill = rng.choice(("alue = 1", "alue(a, b)", "alue(a, [b", text[offset + 1 : end]))
     with watch.time("check"):
-        new_errors(typed, typed.edited(cursor, stop, fill), cursor, cursor + len(fill))
-    watch.times["request"].append(watch.times["span"][-1] + watch.times["check"][-1])
+        found = new_errors(typed, typed.edited(cursor, stop, fill), cursor, cursor + len(fill))
+    request = watch.times["span"][-1] + watch.times["check"][-1]
+    watch.times["request, broken" if found else "request, sound"].append(request)
 
 
 def measure(scene: Scene, rounds: int) -> dict[str, dict[str, float]]:
@@ -148,11 +156,11 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=200)
     chosen = options.parse_args()
     card = {}
-    print(f"{'the cursor in':<32}{'ms':<10}{'min':>8}{'p50':>8}{'p95':>8}{'max':>8}")
+    print(f"{'the cursor in':<32}{'ms':<17}{'min':>8}{'p50':>8}{'p95':>8}{'max':>8}")
     for name, scene in scenes(chosen.lines).items():
         card[name] = measure(scene, chosen.rounds)
         for i, (stage, row) in enumerate(card[name].items()):
-            print(f"{name if i == 0 else '':<32}{stage:<10}" + "".join(f"{value:>8.2f}" for value in row.values()))
+            print(f"{name if i == 0 else '':<32}{stage:<17}" + "".join(f"{value:>8.2f}" for value in row.values()))
     rounded = {n: {s: {k: round(v, 3) for k, v in r.items()} for s, r in c.items()} for n, c in card.items()}
     print(json.dumps({"bench": "grammars", "lines": chosen.lines, "rounds": chosen.rounds, "cpu_ms": rounded}))
 

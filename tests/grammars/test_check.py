@@ -37,6 +37,7 @@ SOUND = [
     ("python", "total = ║├1┤\n\n\nclass A(\n    def f(self: pass\n"),
     ("python", "x = ║├longer_than_before┤\ny = 2\nz = = 3\n"),
     ("javascript", "const a = ║├b + 1;┤\n"),
+    ("javascript", "let a = f(║├b;┤\nlet c = 1;\n"),  # as open as it was
     ("javascript", "function f() { // begins\n  ║├run();┤\n"),
     ("javascript", "function f() {\n  if (a) {\n    ║├run();┤\n"),
     ("javascript", "let a = = 2;\nfunction f() {\n  return ║├a;┤\n}\n"),
@@ -64,8 +65,10 @@ BROKEN = [
     ("python", "x = (1,\ny = ║├2)]┤\nz = 3\n"),
     (
         "python",
-        'def f(a):\n    if a:\n        return b\n    else"a":\n        ║├.()return ┤pass\n\n\nclass A:\n    x = 1\n',
+        'def f(a, b):\n    if x:\n        return foo(x, b=1)\n    else"a":\n        ║├.()return ┤pass\n\n\n'
+        "class A:\n    def g(self): return self.x + 1\n",
     ),
+    ("python", "x = 1\ny = f(a)\n = ║├]2┤\n"),
     ("javascript", "const a = ║├b + ;┤\n"),
     ("javascript", "function f() {\n  ║├if (a) {┤\n}\n"),
     ("javascript", "foo(║├a, b(┤\n"),

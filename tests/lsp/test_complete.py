@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from midspan.engine import Infill, InfillRequest
+from midspan.engine.fill import Candidate
 from midspan.grammars import Syntax
-from midspan.lsp.complete import Snapshot, follow, line_ending
+from midspan.lsp.complete import Limits, Outcome, Snapshot, complete, follow, line_ending
 
 code = st.lists(st.sampled_from(["x", "= ", "(", ")", "\n", "    ", "def f():", "'é'", "😀", "\r\n"]), max_size=20).map(
     "".join
@@ -37,3 +39,59 @@ def test_a_snapshot_reads_as_if_the_chosen_item_were_accepted() -> None:
 )
 def test_new_lines_end_as_the_document_s_do(text: str, ending: str) -> None:
     assert line_ending(text) == ending
+
+
+class Proposing:
+    """An engine whose candidates are given: the pipeline's choice among them is what is looked at."""
+
+    name = "proposing"
+
+    def __init__(self, *texts: str) -> None:
+        self.candidates = tuple(
+            Candidate(text, (), frozenset({"copy"}), probability=0.9 - 0.2 * place) for place, text in enumerate(texts)
+        )
+
+    def infill(self, request: InfillRequest) -> Infill:
+        best = self.candidates[0] if self.candidates else None
+        text, sure = (best.text, best.probability) if best else ("", 0.0)
+        return Infill(text, (), (), 1, "converged", {}, sure, "copy", self.candidates)
+
+
+def outcome(text: str, *candidates: str, min_confidence: float = 0.0) -> Outcome:
+    offset = text.index("║")
+    text = text.replace("║", "")
+    snapshot = Snapshot("u", 1, "python", text, offset, offset)
+    limits = Limits(32, min_confidence, 0, float("inf"), lambda: False)
+    return complete(snapshot, Syntax.parse(text, "python"), Proposing(*candidates), limits)  # type: ignore[arg-type]
+
+
+def shown(text: str, *candidates: str, min_confidence: float = 0.0) -> str:
+    found = outcome(text, *candidates, min_confidence=min_confidence)
+    return found.suggestion.text if found.suggestion else f"({found.reason})"
+
+
+def test_the_first_candidate_that_parses_is_shown() -> None:
+    assert shown("x = ║\n", "f(a", "f(a)", "b") == "f(a)"
+    assert shown("x = ║\n", "f(a", "g[") == "(breaks the syntax)"
+
+
+def test_an_error_elsewhere_in_the_file_silences_nothing() -> None:
+    assert shown("def broken(:\n\nx = ║\n", "1") == "1"
+
+
+def test_when_nothing_is_most_likely_missing_nothing_is_shown() -> None:
+    assert shown("x = 1║\n", "", " + 1") == "(nothing is missing)"
+    assert shown("x = ║\n", "f(", "", "b") == "(breaks the syntax)"
+
+
+def test_what_is_too_unsure_is_not_shown() -> None:
+    assert shown("x = ║\n", "1", min_confidence=0.95) == "(not confident)"
+    assert shown("x = ║\n", "f(", "1", min_confidence=0.8) == "(breaks the syntax)"
+    assert shown("x = ║\n") == "(no time)"
+
+
+def test_the_rest_of_the_line_comes_along() -> None:
+    found = outcome("f(a, ║)  # why\n", "b")
+    assert found.suggestion is not None
+    assert (found.suggestion.text, found.suggestion.filled) == ("b)  # why", 1)
+    assert (found.suggestion.start, found.suggestion.end) == (5, 13)
