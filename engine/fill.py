@@ -196,23 +196,18 @@ def merged(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def cuts(tokens: Tokens, ids: Sequence[int], suffix: str, single_line: bool, most: int = 3) -> list[int]:
-    """Where a causal draft may end, in tokens: at its end, or before what stands right of the gap begins.
+    """Where a causal draft may end, in tokens.
 
-    The causal mode does not see the suffix, so inside a line it writes on past the gap: `a, b)` where only `a, b` is
-    missing.
+    In one line: at its end, or before what stands right of the gap begins; the causal mode does not see the suffix, so
+    it writes on past the gap, `a, b)` where only `a, b` is missing. Over several lines: at the end of any whole line.
     """
-    rest = suffix.split("\n", 1)[0].lstrip() if single_line else suffix.lstrip().split("\n", 1)[0]
-    found = [len(ids)]
-    if not rest.strip():
-        return found
-    text = ""
-    places = []
-    for n_kept, id_ in enumerate(ids):
-        piece = tokens.decode([id_])
-        if piece.lstrip()[:1] == rest[:1]:
-            places.append(n_kept)
-        text += piece
-    return [*found, *places[-most:]]
+    pieces = [tokens.decode([id_]) for id_ in ids]
+    if not single_line:
+        ends = [n for n, piece in enumerate(pieces) if piece == "\n" and "".join(pieces[:n]).strip()]
+        return ends[:most] or [len(ids)]
+    rest = suffix.split("\n", 1)[0].lstrip()
+    before_rest = [n for n, piece in enumerate(pieces) if rest and piece.lstrip()[:1] == rest[:1]]
+    return [len(ids), *before_rest[-most:]]
 
 
 def calmness(denoised: Denoised, alphabet: Alphabet) -> float:

@@ -92,10 +92,14 @@ class Syntax:
         if nearest is None or len(replacement) > len(data) // 2:
             return Syntax(text, self.language, offsets, None, 0, self.pause)
         earlier = nearest.copy()
-        place = _place((0, 0), old, 0, first)
-        last_place = _place(place, old, first, last)
+        # A line of Python ends in tokens of no width. Typing at a word's end would void them, then the scanner's state
+        # fits nothing behind them and the rest of the file is parsed again. Told as an insertion before the word's last
+        # byte, the edit voids the same word, shifts the same nodes, and leaves those tokens be.
+        back = int(start == old_end and "\n" not in new and self.language.indented and _ends_word(nearest, first))
+        place = _place((0, 0), old, 0, first - back)
+        last_place = _place(place, old, first - back, last - back)
         new_place = _place(place, replacement, 0, len(replacement))
-        earlier.edit(first, last, first + len(replacement), place, last_place, new_place)
+        earlier.edit(first - back, last - back, first - back + len(replacement), place, last_place, new_place)
         return Syntax(text, self.language, offsets, earlier)
 
     @cached_property
@@ -182,6 +186,12 @@ def _run(language: Language, data: bytes, old: Tree | None) -> Tree | None:
         return parser.parse(read, old_tree=old, progress_callback=late)
     except ValueError:
         return None
+
+
+def _ends_word(tree: Tree, byte: int) -> bool:
+    """Whether a token of two bytes or more ends at `byte`, so that no other begins at the byte before."""
+    leaf = tree.root_node.descendant_for_byte_range(byte - 1, byte) if byte > 1 else None
+    return leaf is not None and not leaf.child_count and leaf.end_byte == byte and leaf.start_byte < byte - 1
 
 
 def _place(origin: tuple[int, int], data: bytes, start: int, end: int) -> tuple[int, int]:

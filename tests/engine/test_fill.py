@@ -47,6 +47,12 @@ def test_inside_a_line_a_causal_draft_may_end_where_the_rest_begins(written: str
     assert [tokens.decode(ids[:n]) for n in cuts(tokens, ids, suffix, single_line=True)] == ends
 
 
+def test_over_several_lines_a_causal_draft_ends_with_a_line() -> None:
+    tokens = Tokens(train(iter(["a = 1\nb = 2\n\n"]), 300), frozenset(range(32)), 300)
+    ids = [id_ for char in "\na\nb b\nc" for id_ in tokens.encode(char)]
+    assert [tokens.decode(ids[:n]) for n in cuts(tokens, ids, "", single_line=False)] == ["\na", "\na\nb b"]
+
+
 def test_better_evidence_on_the_right_never_lowers_a_candidate() -> None:
     gate = Gate.from_weights(GUESS)
     rival = Signs(frozenset({"canvas"}), right=-9.0, mean=-1.0, n_tokens=4)

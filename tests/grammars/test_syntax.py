@@ -35,6 +35,22 @@ def shape(tree: Tree | None) -> list[tuple]:
                 return nodes
 
 
+def assert_equals_a_fresh_parse(syntax: Syntax) -> None:
+    fresh = Syntax.parse(syntax.text, syntax.language.id)
+    assert syntax.data == fresh.data
+    if fresh.tree is None or syntax.tree is None:
+        assert syntax.language.id == "no-such-language"
+        return
+    for _, _, _, _, first, last, first_point, last_point in shape(syntax.tree):
+        assert (first_point, last_point) == (point(syntax.data, first), point(syntax.data, last))
+    if fresh.tree.root_node.has_error:
+        # Recovery may settle on another of several bad trees when it starts from an old one.
+        assert syntax.tree.root_node.has_error
+        assert shape(syntax.tree)[0] == shape(fresh.tree)[0]
+    else:
+        assert shape(syntax.tree) == shape(fresh.tree)
+
+
 @pytest.mark.parametrize("language_id", sorted(LANGUAGES))
 def test_every_row_of_the_table_has_its_grammar_and_names_only_nodes_of_it(language_id: str):
     language = language_for(language_id)
@@ -122,6 +138,21 @@ def test_a_burst_of_edits_is_parsed_once_from_the_tree_before_it(monkeypatch: py
     assert [old is not None for old in started_from] == [False, True]
 
 
+@pytest.mark.parametrize("language_id", sorted(CODE))
+@settings(max_examples=30)
+@given(st.data())
+def test_typing_at_the_end_of_words_equals_a_fresh_parse(language_id: str, data: st.DataObject):
+    syntax = Syntax.parse(CODE[language_id], language_id)
+    ends = [match.end() for match in re.finditer(r"\w+", syntax.text)]
+    cursor = data.draw(st.sampled_from(ends))
+    for _ in range(data.draw(st.integers(1, 6))):
+        _ = data.draw(st.booleans()) and syntax.tree
+        new = data.draw(st.sampled_from([*"xyé_1 .,()=#", "\\", '"', "\r", "name(a)", ": ", "\n", "\n        x"]))
+        syntax = syntax.edited(cursor, cursor, new)
+        cursor += len(new)
+    assert_equals_a_fresh_parse(syntax)
+
+
 @settings(max_examples=300)
 @given(st.data(), documents(), st.booleans())
 def test_an_incremental_tree_equals_a_fresh_parse(data: st.DataObject, document: tuple[str, str], looks: bool):
@@ -135,19 +166,7 @@ def test_an_incremental_tree_equals_a_fresh_parse(data: st.DataObject, document:
         expected = syntax.text[:start] + new + syntax.text[end:]
         syntax = syntax.edited(start, end, new)
         assert syntax.text == expected
-    fresh = Syntax.parse(syntax.text, language_id)
-    assert syntax.data == fresh.data
-    if fresh.tree is None or syntax.tree is None:
-        assert language_id == "no-such-language"
-        return
-    for _, _, _, _, first, last, first_point, last_point in shape(syntax.tree):
-        assert (first_point, last_point) == (point(syntax.data, first), point(syntax.data, last))
-    if fresh.tree.root_node.has_error:
-        # Recovery may settle on another of several bad trees when it starts from an old one.
-        assert syntax.tree.root_node.has_error
-        assert shape(syntax.tree)[0] == shape(fresh.tree)[0]
-    else:
-        assert shape(syntax.tree) == shape(fresh.tree)
+    assert_equals_a_fresh_parse(syntax)
 
 
 @given(TEXTS, TEXTS)
