@@ -22,6 +22,8 @@ COPY, CAUSAL, CANVAS = "copy", "causal", "canvas"
 REACH = 20_000  # characters on either side of the gap in which copies are looked for
 LONGEST_MATCH = 120  # characters of context that count
 SHORTEST_MATCH = 3
+SHARED_LINES = 3  # lines above and below a whole line that are compared
+MOST_PLACES = 40  # places looked at per side
 MAX_ORDER = 6
 SURE_ORDER = 2  # tokens of context that must match before the file's n-grams guess ahead
 GUESS = 6
@@ -38,77 +40,76 @@ class Draft:
     match: int = 0
 
 
-def copies(prefix: str, suffix: str, single_line: bool, limit: int = 4) -> list[Draft]:
-    """Continuations of other places in the text that look like the gap's left side, best match first.
+def copies(prefix: str, suffix: str, limit: int = 4) -> list[Draft]:
+    """Text of other places in the file whose surroundings are the gap's, best match first.
 
-    A place matches by the characters before it, the indentation of the current line left out; what follows it up to
-    the end of its line is the draft. A place whose next line also is the gap's next line counts as a longer match.
-    Drafts of several lines end where the text right of the gap begins again.
+    Where a line is begun: what follows the same beginning elsewhere, up to the end of that line. Where a whole line is
+    missing: lines that stand elsewhere below the same line, or above it. Lines are compared without their indentation,
+    matches counted in characters.
     """
-    text = prefix[-REACH:]
-    after = suffix[:REACH]
-    line_start = text.rfind("\n") + 1
-    head = text[line_start:].lstrip()
-    before = text[:line_start].rstrip()
-    key = head[-LONGEST_MATCH:] if head.strip() else before[before.rfind("\n") + 1 :].strip()
-    if len(key) < SHORTEST_MATCH:
-        return []
-    tail = after.split("\n", 1)[0]
-    follow = _first_line(after[len(tail) :])
-    found: dict[str, int] = {}
-    for body in (text[: -len(head)] if head else text, after):
-        for draft, match in _places(body, head, key, before, follow, tail, single_line):
-            found[draft] = max(found.get(draft, 0), match)
+    before, after = prefix[-REACH:], suffix[:REACH]
+    line_start = before.rfind("\n") + 1
+    head, tail = before[line_start:].lstrip(), after.split("\n", 1)[0].strip()
+    above, below = _lines(before[:line_start]), _lines(after[len(after.split("\n", 1)[0]) :])
+    if not head:
+        found = _whole_lines(above, below) if not tail else {}
+    elif len(head) < SHORTEST_MATCH:
+        found = {}
+    else:
+        found = _line_ends((before[: len(before) - len(head)], after), head, above, tail)
     ranked = sorted(found.items(), key=lambda item: -item[1])
     return [Draft(draft, COPY, match) for draft, match in ranked[:limit]]
 
 
-def _places(
-    body: str, head: str, key: str, before: str, follow: str, tail: str, single_line: bool
-) -> list[tuple[str, int]]:
-    """(draft, match) for every place in `body` that continues `key`, shortening the key until something is found."""
-    while len(key) >= SHORTEST_MATCH:
-        places: list[tuple[str, int]] = []
-        at = body.rfind(key)
-        while at >= 0 and len(places) < 40:
-            end = at + len(key)
-            line_end = body.find("\n", end)
-            line_end = len(body) if line_end < 0 else line_end
-            if not head.strip():  # a whole line is missing: take the line after the one that matches
-                if body[end:line_end].strip() or body[body.rfind("\n", 0, at) + 1 : at].strip():
-                    at = body.rfind(key, 0, at)
-                    continue
-                end = line_end + 1
-                line_end = body.find("\n", end)
-                line_end = len(body) if line_end < 0 else line_end
-                end += len(body[end:line_end]) - len(body[end:line_end].lstrip())
-            draft = body[end:line_end].rstrip()
-            if tail.strip() and draft.endswith(tail.strip()):
-                draft = draft[: -len(tail.strip())]
-            match = len(key) + _agree(body[:at].rstrip(), before)
-            if follow and _first_line(body[line_end:]) == follow:
-                match += len(follow)
-            if draft.strip() and (single_line is False or "\n" not in draft):
-                places.append((draft, match))
-            at = body.rfind(key, 0, at)
-        if places or not head.strip():
-            return places
-        key = key[max(1, len(key) // 4) :]
-    return []
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def _first_line(text: str) -> str:
-    return text.lstrip().split("\n", 1)[0].strip()
+def _whole_lines(above: list[str], below: list[str]) -> dict[str, int]:
+    """Lines whose neighbours are the gap's, and by how much."""
+    found: dict[str, int] = {}
+    for lines in (above, below):
+        for i, line in enumerate(lines):
+            match = _shared(lines[:i][-SHARED_LINES:][::-1], above[-SHARED_LINES:][::-1])
+            match += _shared(lines[i + 1 : i + 1 + SHARED_LINES], below[:SHARED_LINES])
+            if match >= SHORTEST_MATCH:
+                found[line] = max(found.get(line, 0), match)
+    return found
 
 
-def _agree(a: str, b: str) -> int:
-    """Characters by which the ends of `a` and `b` agree, up to LONGEST_MATCH."""
-    n = 0
-    for x, y in zip(reversed(a[-LONGEST_MATCH:]), reversed(b[-LONGEST_MATCH:]), strict=False):
-        if x != y:
+def _shared(one: list[str], other: list[str]) -> int:
+    """Characters of the lines that both lists begin with."""
+    match = 0
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
             break
-        n += 1
-    return n
+        match += len(mine)
+    return min(match, LONGEST_MATCH)
+
+
+def _line_ends(bodies: Sequence[str], head: str, above: list[str], tail: str) -> dict[str, int]:
+    """What follows the end of `head` in the bodies, and by how much it matches. The end is shortened until something
+    is found."""
+    key = head[-LONGEST_MATCH:]
+    while len(key) >= SHORTEST_MATCH:
+        found: dict[str, int] = {}
+        for body in bodies:
+            at = body.rfind(key)
+            for _ in range(MOST_PLACES):
+                if at < 0:
+                    break
+                draft = body[at + len(key) :].split("\n", 1)[0].rstrip()
+                if tail and draft.endswith(tail):
+                    draft = draft[: -len(tail)]
+                if draft.strip():
+                    line_start = body.rfind("\n", 0, at) + 1
+                    context = _shared(_lines(body[max(0, line_start - 200) : line_start])[::-1], above[-2:][::-1])
+                    found[draft] = max(found.get(draft, 0), len(key) + context)
+                at = body.rfind(key, 0, at)
+        if found:
+            return found
+        key = key[max(1, len(key) // 4) :]
+    return {}
 
 
 def ngram(file_ids: np.ndarray, context: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:

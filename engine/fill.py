@@ -18,13 +18,14 @@ import torch
 from .cache import KVCache
 from .canvas import Canvas, bucket
 from .denoise import CANCELLED, CONVERGED, Alphabet, Denoised, Patience, denoise
-from .drafts import CANVAS, CAUSAL, COPY, REACH, Draft, causal, copies, evidence
+from .drafts import CANVAS, CAUSAL, COPY, REACH, causal, copies, evidence
 from .gate import Gate, Signs
 from .network import Network
 from .sampler import SamplerConfig
 from .tokens import Tokens, banned_ids
 
 N_COPIES = 4
+MOST_CHARACTERS = 8  # of a copy, per slot of the gap
 OPEN_END = 1.0  # nats; stands for the end of a text that fills its gap to the last slot: it was not seen to end
 RIGHT_TOKENS = 8  # of the suffix's head that a candidate is judged by
 
@@ -125,8 +126,8 @@ class Filler:
     def _drafts(self, gap: Gap, patience: Patience) -> list[Candidate]:
         found = [
             Candidate(draft.text, tuple(self._tokens.encode(draft.text)), frozenset((COPY,)), draft.match)
-            for draft in copies(gap.prefix, gap.suffix, gap.single_line, N_COPIES)
-            if self._fits(draft, gap)
+            for draft in copies(gap.prefix, gap.suffix, N_COPIES)
+            if len(draft.text) <= MOST_CHARACTERS * gap.n_slots
         ]
         end_ids = self._newlines if gap.single_line else frozenset()
         ids, ended = causal(
@@ -144,9 +145,6 @@ class Filler:
                 kept = tuple(ids[:n_kept])
                 found.append(Candidate(self._tokens.decode(kept), kept, frozenset((CAUSAL,))))
         return found
-
-    def _fits(self, draft: Draft, gap: Gap) -> bool:
-        return len(draft.text) <= 8 * gap.n_slots and not (gap.single_line and "\n" in draft.text)
 
     def _file_ids(self, gap: Gap) -> np.ndarray:
         """Token ids of the text around the gap, -1 where the gap is."""

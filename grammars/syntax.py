@@ -92,10 +92,10 @@ class Syntax:
         if nearest is None or len(replacement) > len(data) // 2:
             return Syntax(text, self.language, offsets, None, 0, self.pause)
         earlier = nearest.copy()
-        # A line of Python ends in tokens of no width. Typing at a word's end would void them, then the scanner's state
-        # fits nothing behind them and the rest of the file is parsed again. Told as an insertion before the word's last
-        # byte, the edit voids the same word, shifts the same nodes, and leaves those tokens be.
-        back = int(start == old_end and "\n" not in new and self.language.indented and _ends_word(nearest, first))
+        # A line of Python ends in tokens of no width. Typing at the end of its last word would void them; the scanner's
+        # state then fits nothing behind them, and the rest of the file is parsed again. Told as an insertion before
+        # the word's last byte, the edit voids the same word and shifts the same nodes, and leaves those tokens be.
+        back = int(start == old_end and "\n" not in new and self.language.indented and _ends_word(nearest, old, first))
         place = _place((0, 0), old, 0, first - back)
         last_place = _place(place, old, first - back, last - back)
         new_place = _place(place, replacement, 0, len(replacement))
@@ -188,10 +188,13 @@ def _run(language: Language, data: bytes, old: Tree | None) -> Tree | None:
         return None
 
 
-def _ends_word(tree: Tree, byte: int) -> bool:
-    """Whether a token of two bytes or more ends at `byte`, so that no other begins at the byte before."""
+def _ends_word(tree: Tree, data: bytes, byte: int) -> bool:
+    """Whether a token ends at `byte` that begins, with the blanks before it, earlier than one byte ago: then an edit
+    at its last byte is an edit of this token."""
     leaf = tree.root_node.descendant_for_byte_range(byte - 1, byte) if byte > 1 else None
-    return leaf is not None and not leaf.child_count and leaf.end_byte == byte and leaf.start_byte < byte - 1
+    if leaf is None or leaf.child_count or leaf.end_byte != byte:
+        return False
+    return leaf.start_byte < byte - 1 or (leaf.start_byte == byte - 1 and data[byte - 2 : byte - 1].isspace())
 
 
 def _place(origin: tuple[int, int], data: bytes, start: int, end: int) -> tuple[int, int]:

@@ -11,10 +11,10 @@ from midspan.engine.drafts import SHORTEST_MATCH, causal, copies, evidence, ngra
 from midspan.engine.network import Network
 
 
-def proposed(text: str, *, single_line: bool = True) -> list[str]:
+def proposed(text: str) -> list[str]:
     """Drafts for the gap at ║."""
     prefix, suffix = text.split("║")
-    return [draft.text for draft in copies(prefix, suffix, single_line)]
+    return [draft.text for draft in copies(prefix, suffix)]
 
 
 def test_a_line_begun_before_is_continued_as_it_was() -> None:
@@ -28,6 +28,10 @@ def test_the_same_line_below_the_gap_counts_too() -> None:
 def test_a_blank_line_gets_what_followed_the_line_above_elsewhere() -> None:
     text = "def a():\n    lock.acquire()\n    use(lock)\n\ndef b():\n    lock.acquire()\n    ║\n"
     assert proposed(text) == ["use(lock)"]
+
+
+def test_a_blank_line_gets_what_stood_above_the_line_below_elsewhere() -> None:
+    assert proposed("x = lock()\nuse(it)\n\nother()\n║\nuse(it)\n") == ["x = lock()"]
 
 
 def test_the_longer_context_wins() -> None:
@@ -46,7 +50,7 @@ def test_nothing_to_match_is_no_draft(text: str) -> None:
 
 @given(st.text("ab (\n", max_size=60), st.text("ab )\n", max_size=40))
 def test_copies_come_from_the_text_and_fit_one_line(prefix: str, suffix: str) -> None:
-    for draft in copies(prefix, suffix, single_line=True):
+    for draft in copies(prefix, suffix):
         assert draft.text in prefix or draft.text in suffix
         assert "\n" not in draft.text
         assert draft.match >= SHORTEST_MATCH

@@ -33,7 +33,7 @@ def previous_line(case: Case) -> str:
 
 
 def best_copy(case: Case) -> str:
-    found = copies(case.prefix, case.suffix, single_line=True)
+    found = copies(case.prefix, case.suffix)
     return found[0].text if found else ""
 
 
