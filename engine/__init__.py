@@ -5,5 +5,6 @@ Knows nothing of editors, protocols or files but its checkpoint. Importing it im
 
 from .engine import Engine, Infill, InfillRequest, Limits
 from .errors import EngineError
+from .fill import Candidate
 
-__all__ = ["Engine", "EngineError", "Infill", "InfillRequest", "Limits"]
+__all__ = ["Candidate", "Engine", "EngineError", "Infill", "InfillRequest", "Limits"]

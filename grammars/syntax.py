@@ -12,6 +12,7 @@ Positions handed in and out are code points of `text`; the tree counts UTF-8 byt
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ MAX_CLIMB = 64
 """Ancestors looked at: a parent costs tree-sitter a walk from the root, and broken code can nest very deep."""
 
 _CHUNK = 16_384
+
+_TURNS = re.compile(r"""[\r\n"'\\#]""")
 
 
 class Flaw(NamedTuple):
@@ -92,10 +95,7 @@ class Syntax:
         if nearest is None or len(replacement) > len(data) // 2:
             return Syntax(text, self.language, offsets, None, 0, self.pause)
         earlier = nearest.copy()
-        # A line of Python ends in tokens of no width. Typing at the end of its last word would void them; the scanner's
-        # state then fits nothing behind them, and the rest of the file is parsed again. Told as an insertion before
-        # the word's last byte, the edit voids the same word and shifts the same nodes, and leaves those tokens be.
-        back = int(start == old_end and "\n" not in new and self.language.indented and _ends_word(nearest, old, first))
+        back = int(start == old_end and self.language.indented and _extends_name(nearest, old, first, new))
         place = _place((0, 0), old, 0, first - back)
         last_place = _place(place, old, first - back, last - back)
         new_place = _place(place, replacement, 0, len(replacement))
@@ -188,13 +188,19 @@ def _run(language: Language, data: bytes, old: Tree | None) -> Tree | None:
         return None
 
 
-def _ends_word(tree: Tree, data: bytes, byte: int) -> bool:
-    """Whether a token ends at `byte` that begins, with the blanks before it, earlier than one byte ago: then an edit
-    at its last byte is an edit of this token."""
-    leaf = tree.root_node.descendant_for_byte_range(byte - 1, byte) if byte > 1 else None
-    if leaf is None or leaf.child_count or leaf.end_byte != byte:
+def _extends_name(tree: Tree, data: bytes, byte: int, new: str) -> bool:
+    """Whether `new` may be told to Python's parser as inserted before the last byte of a name rather than behind it.
+
+    A line of Python ends in tokens of no width. An insertion at the end of its last name voids them, the scanner's
+    state then fits nothing behind them, and the rest of the file is parsed again (tree-sitter-python 0.25). Told a byte
+    earlier, the edit voids the same name and shifts the same nodes, and leaves those tokens be. For that, no other
+    token may begin at that byte: the name is longer, or has blanks before it, which count with it. Text that changes
+    how a line is read from there on (quotes, comments, joined lines) is told as it is.
+    """
+    leaf = tree.root_node.descendant_for_byte_range(byte - 1, byte) if byte > 1 and not _TURNS.search(new) else None
+    if leaf is None or leaf.type != "identifier" or leaf.end_byte != byte:
         return False
-    return leaf.start_byte < byte - 1 or (leaf.start_byte == byte - 1 and data[byte - 2 : byte - 1].isspace())
+    return leaf.start_byte < byte - 1 or data[byte - 2 : byte - 1].isspace()
 
 
 def _place(origin: tuple[int, int], data: bytes, start: int, end: int) -> tuple[int, int]:

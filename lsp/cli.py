@@ -16,11 +16,11 @@ def main() -> NoReturn:
         from .fill import fill_file  # noqa: PLC0415
 
         path, line, column = arguments.place
-        sys.exit(fill_file(path, line, column, _options(arguments)))
+        sys.exit(fill_file(path, line, column, _options(arguments), arguments.picture))
     if arguments.command == "demo":
         from .fill import demo  # noqa: PLC0415
 
-        sys.exit(demo(_options(arguments)))
+        sys.exit(demo(_options(arguments), arguments.picture))
     if arguments.stdio:
         _serve(arguments.log_level)
     _parser().error("nothing to do: give --stdio, or a command")
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="fill the gap in a small sample")
     for command in (fill, demo):
         command.add_argument("--model", type=_directory, help="directory of a checkpoint (default: the bundled one)")
+        command.add_argument("--picture", type=Path, metavar="FILE", help="also save what is printed as SVG")
     return parser
 
 

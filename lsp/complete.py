@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .postprocess import Surroundings, postprocess
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engine import Candidate, Engine
     from ..grammars import Span, Syntax
 
 FOLLOWING = 2000  # characters below the cursor that the filters compare with
@@ -136,22 +136,22 @@ def _fill(
     clock.lap("engine")
     clock.timings.update(infill.timings)
 
-    def outcome(reason: str, confidence: float, source: str, suggestion: Suggestion | None = None) -> Outcome:
+    def outcome(reason: str, best: "Candidate | None" = None, suggestion: Suggestion | None = None) -> Outcome:
         return Outcome(
             reason=reason,
             suggestion=suggestion,
             kind=span.kind,
             model=engine.name,
-            source=source,
+            source="+".join(sorted(best.sources)) if best else "",
             steps=infill.steps,
-            tokens=len(infill.tokens),
-            confidence=confidence,
+            tokens=len(best.ids) if best else 0,
+            confidence=best.probability if best else 0.0,
             stop=infill.stop,
             timings=clock.timings,
         )
 
     if infill.stop == "cancelled":
-        return outcome("cancelled", 0.0, "")
+        return outcome("cancelled")
     line_start, line_end = _line_around(text, span.start)
     around = Surroundings(
         before=text[line_start : span.start],
@@ -182,9 +182,9 @@ def _fill(
             text=snapshot.chosen + fill + around.rest,
             filled=len(snapshot.chosen) + len(fill),
         )
-        return outcome("shown", candidate.probability, "+".join(sorted(candidate.sources)), suggestion)
+        return outcome("shown", candidate, suggestion)
     clock.lap("check")
-    return outcome(why, infill.confidence, infill.source)
+    return outcome(why, next(iter(infill.candidates), None))
 
 
 class _Clock:

@@ -3,8 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midspan.engine import Infill, InfillRequest
-from midspan.engine.fill import Candidate
+from midspan.engine import Candidate, Infill, InfillRequest
 from midspan.grammars import Syntax
 from midspan.lsp.complete import Limits, Outcome, Snapshot, complete, follow, line_ending
 
