@@ -17,7 +17,7 @@ from .cache import KVCache
 from .denoise import never
 from .network import Network
 
-CHUNK = 64  # tokens encoded in one pass
+CHUNKS = (256, 64)  # tokens encoded in one pass: large ones for a new place, small ones for a keystroke
 LEAST = 0.6  # a full window holds at least this share of the budget
 LONG = 96  # characters; longer lines may be cut inside, at multiples of this from their start
 BYTE_BUDGET = 256 * 2**20
@@ -25,17 +25,18 @@ BYTE_BUDGET = 256 * 2**20
 
 @dataclass
 class Encoded:
-    """Ids whose keys and values a cache holds: always exactly the first `cache.length` of `ids`."""
+    """Ids whose keys and values a cache holds, in the chunks they were encoded in: exactly `cache.length` ids."""
 
     cache: KVCache
-    ids: list[int] = field(default_factory=list)
+    chunks: list[list[int]] = field(default_factory=list)
 
 
 class PrefixStore:
     """Encoded prefixes of the documents used last, within a byte budget; the one in use is never dropped.
 
-    A prefix is encoded in chunks that begin at multiples of CHUNK, and only whole chunks are reused. So every chunk is
-    computed in the same shape whatever was cached before, which is what makes the cache a function of the ids alone.
+    How a prefix is cut into chunks depends on its length alone, and only whole chunks at the same places are reused.
+    So every chunk is computed in the same shape whatever was cached before, which is what makes the cache a function
+    of the ids alone.
     """
 
     def __init__(self, network: Network, byte_budget: int = BYTE_BUDGET) -> None:
@@ -50,17 +51,15 @@ class PrefixStore:
         """
         entry = self._documents.setdefault(document, Encoded(self._network.new_cache()))
         self._documents.move_to_end(document)
-        shared = common_length(entry.ids, ids)
-        if shared < len(ids) or shared < len(entry.ids):
-            shared -= shared % CHUNK
-            entry.cache.truncate(shared)
-            entry.ids = list(ids[:shared])
-        while len(entry.ids) < len(ids):
+        wanted = chunks(ids)
+        n_shared = common_length(entry.chunks, wanted)
+        del entry.chunks[n_shared:]
+        entry.cache.truncate(sum(map(len, entry.chunks)))
+        for chunk in wanted[n_shared:]:
             if give_up():
                 return None
-            chunk = list(ids[len(entry.ids) : len(entry.ids) + CHUNK])
             self._network.encode(torch.tensor([chunk], device=self._network.device), entry.cache)
-            entry.ids += chunk
+            entry.chunks.append(chunk)
         self._evict()
         return entry.cache
 
@@ -73,7 +72,18 @@ class PrefixStore:
             used -= self._documents.popitem(last=False)[1].cache.nbytes
 
 
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+def chunks(ids: Sequence[int]) -> list[list[int]]:
+    """`ids` as whole chunks of CHUNKS' sizes, largest first, and what remains."""
+    cut: list[list[int]] = []
+    start = 0
+    for size in CHUNKS:
+        while start + size <= len(ids):
+            cut.append(list(ids[start : start + size]))
+            start += size
+    return [*cut, list(ids[start:])] if start < len(ids) else cut
+
+
+def common_length(a: Sequence[object], b: Sequence[object]) -> int:
     """Length of the longest common prefix."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:

@@ -15,7 +15,7 @@ from .documents import Document
 PICTURE = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">
 <style>
-.{unique_id}-matrix {{ font: 20px ui-monospace, Menlo, Consolas, monospace; line-height: {line_height}px; }}
+.{unique_id}-matrix {{ font: 20px ui-monospace, Menlo, Consolas, monospace; white-space: pre; }}
 {styles}
 </style>
 <defs><clipPath id="{unique_id}-clip-terminal">
@@ -23,7 +23,7 @@ PICTURE = """\
 {chrome}
 <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
 {backgrounds}
-<g class="{unique_id}-matrix">{matrix}</g>
+<g class="{unique_id}-matrix" xml:space="preserve">{matrix}</g>
 </g>
 </svg>
 """

@@ -3,7 +3,9 @@
 `edit` is what a typed character costs at once, `reparse` what the first look at its tree costs. A request is choosing
 the span, splicing a fill, and the parse check with its reparse. Budgets (design): request ≤ 5 ms at p95, keystroke
 ≤ 1 ms. Tree-sitter reuses what an edit does not touch, so intact code is cheap; around an error its recovery searches
-on, in Python to the end of the file when a bracket stays open. Text that is not ASCII adds the conversion of positions.
+on, in Python to the end of the file when a bracket stays open. A new last statement of a Python block costs the rest of
+the file as well (its first character; `Syntax.edited` spares the next ones). Text that is not ASCII adds the conversion
+of positions.
 
 Times are CPU milliseconds of the thread: a busy machine still slows them by its caches, not by its queue.
 

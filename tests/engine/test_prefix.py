@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.engine.network import Network
-from midspan.engine.prefix import CHUNK, LEAST, LONG, PrefixStore, anchored_start
+from midspan.engine.prefix import CHUNKS, LEAST, LONG, PrefixStore, anchored_start
 
 CODE = "\n".join(
     f"""import module{i}
@@ -91,7 +91,7 @@ def test_no_history_of_edits_shows_in_the_cache(tiny_network: Callable[[str], Ne
             cut = data.draw(st.integers(0, len(ids)))
             ids = (
                 ids[:cut]
-                + data.draw(st.lists(token, max_size=3 * CHUNK))
+                + data.draw(st.lists(token, max_size=40)) * data.draw(st.sampled_from((1, 2, 9)))  # some of each chunk
                 + ids[data.draw(st.integers(cut, len(ids))) :]
             )
             ids = ids or [2]
@@ -132,12 +132,12 @@ class Counting:
 def test_a_keystroke_encodes_no_more_than_a_chunk(tiny_network: Callable[[str], Network]) -> None:
     network: Any = Counting(tiny_network("mini"))
     store = PrefixStore(network)
-    ids = [2 + i % 90 for i in range(5 * CHUNK + 7)]
+    ids = [2 + i % 90 for i in range(CHUNKS[0] + 5 * CHUNKS[-1] // 2)]
     store.encode("a", ids)
     for step, changed in enumerate(([*ids, 9], [*ids, 9, 9], ids, ids[:-3])):
         before = network.encoded
         store.encode("a", changed)
-        assert network.encoded - before <= CHUNK, step
+        assert network.encoded - before <= CHUNKS[-1], step
     before = network.encoded
     store.encode("a", ids[:-3])
     assert network.encoded == before  # the same prefix again costs nothing

@@ -20,6 +20,7 @@ from statistics import mean, median
 from midspan.engine import Engine, Infill, InfillRequest
 from midspan.engine.drafts import copies
 from midspan.engine.training.cases import Case, cases
+from midspan.engine.training.corpus import cache_directory
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -53,8 +54,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-write", action="store_true")
     args = parser.parse_args()
-    engine = Engine.load(args.model, threads=args.threads)
     console = Console()
+    if not (cache_directory() / "corpus" / f"{args.split}.python.txt").exists():
+        console.print("the held-out packages are not here; `make corpus` fetches them")
+        return 1
+    engine = Engine.load(args.model, threads=args.threads)
     rows: list[dict[str, object]] = []
     for kind in ("rest", "line"):
         found = cases(args.split, kind, args.cases, seed=0)
