@@ -171,6 +171,8 @@ class Worker:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        # Compiled products kept, one per shape; the default of 1024 is hundreds of megabytes.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
         started = time.monotonic()
         try:
             open_torch()
