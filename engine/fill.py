@@ -144,7 +144,14 @@ class Filler:
             for n_kept in cuts(self._tokens, ids, gap.suffix, gap.single_line):
                 kept = tuple(ids[:n_kept])
                 found.append(Candidate(self._tokens.decode(kept), kept, frozenset((CAUSAL,))))
+        if gap.single_line and gap.suffix.split("\n", 1)[0].strip():
+            found += [self._closed(one) for one in found if 0 < unopened(one.text) < len(one.text)]
         return found
+
+    def _closed(self, draft: Candidate) -> Candidate:
+        """The draft up to the bracket that closes what was opened left of the gap."""
+        text = draft.text[: unopened(draft.text)].rstrip()
+        return replace(draft, text=text, ids=tuple(self._tokens.encode(text)))
 
     def _file_ids(self, gap: Gap) -> np.ndarray:
         """Token ids of the text around the gap, -1 where the gap is."""
@@ -191,6 +198,16 @@ def merged(candidates: Sequence[Candidate]) -> list[Candidate]:
             denoised=known.denoised or one.denoised,
         )
     return list(by_text.values())
+
+
+def unopened(text: str) -> int:
+    """Where in `text` the first bracket is closed that `text` does not open; its length if there is none."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if depth < 0:
+            return at
+    return len(text)
 
 
 def cuts(tokens: Tokens, ids: Sequence[int], suffix: str, single_line: bool, most: int = 3) -> list[int]:

@@ -34,18 +34,24 @@ DEADLINE = 10.0  # seconds; nobody is typing here
 MARK = "║"
 
 SAMPLE = f'''\
-class Rectangle:
-    """An axis-aligned rectangle."""
+import json
+from pathlib import Path
 
-    def __init__(self, width, height):
-        self.width = width
-        self.height = {MARK}
 
-    def area(self):
-        return self.width * self.height
+class Settings:
+    """Options kept in a JSON file."""
 
-    def perimeter(self):
-        return 2 * (self.width + self.height)
+    def __init__(self, path):
+        self.path = Path(path)
+        self.values = {{}}
+
+    def load(self):
+        with open(self.path) as file:
+            self.values = json.load(file)
+
+    def save(self):
+        with open({MARK}, "w") as file:
+            json.dump(self.values, file)
 '''
 
 LANGUAGES = {
@@ -87,7 +93,7 @@ def fill_file(path: Path, line: int, column: int | None, options: dict[str, Any]
 
 def demo(options: dict[str, Any], picture: Path | None = None) -> int:
     """Fill the gap of the sample and print it. The exit code."""
-    document = Document("untitled:rectangle.py", "python", 1, SAMPLE.replace(MARK, ""), "utf-32")
+    document = Document("untitled:settings.py", "python", 1, SAMPLE.replace(MARK, ""), "utf-32")
     return _fill(document, SAMPLE.index(MARK), options, picture)
 
 

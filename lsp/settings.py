@@ -36,7 +36,7 @@ class Settings:
     deadline: float = 1.0
     """Seconds from a request to its answer; then nothing is answered rather than something late."""
 
-    min_confidence: float = 0.0
+    min_confidence: float = 0.15
     """While typing, fills the engine is less sure of (0 to 1) are not shown; when asked for, all are."""
 
     max_tokens: int = 256

@@ -22,7 +22,7 @@ from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape
 from .mini import MINI
 
 GENERATION = {
-    "max_denoising_steps": 6,
+    "max_denoising_steps": 5,
     "t_min": 0.99,  # training feeds back expected embeddings at temperature 1; transformers refuses t_min = t_max
     "t_max": 1.0,
     "sampler_config": {"_cls_name": "EntropyBoundSamplerConfig", "entropy_bound": 0.1},
@@ -41,7 +41,7 @@ def manifest(shape: Shape) -> dict[str, object]:
         "prefix_tokens": shape.length - shape.n_slots,
         "canvas_tokens": shape.n_slots,
         "gap_buckets": list(BUCKETS),
-        "commit_threshold": 0.9,
+        "commit_threshold": 0.5,
         "drafts": True,
     }
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 from midspan.engine.denoise import Alphabet, Denoised
-from midspan.engine.fill import OPEN_END, Candidate, calmness, cuts, merged
+from midspan.engine.fill import OPEN_END, Candidate, calmness, cuts, merged, unopened
 from midspan.engine.gate import FEATURES, GUESS, Gate, Signs, features
 from midspan.engine.sampler import Noise
 from midspan.engine.tokens import Tokens
@@ -45,6 +45,11 @@ def test_inside_a_line_a_causal_draft_may_end_where_the_rest_begins(written: str
     tokens = Tokens(train(iter(["f(a), b) + 1\n"]), 300), frozenset(range(32)), 300)
     ids = [id_ for char in written for id_ in tokens.encode(char)]
     assert [tokens.decode(ids[:n]) for n in cuts(tokens, ids, suffix, single_line=True)] == ends
+
+
+@pytest.mark.parametrize(("text", "end"), [("a, b", 4), ("f(a), b) as", 7), (")", 0), ("", 0), ("a[(b)]}", 6)])
+def test_the_bracket_around_a_gap_is_found(text: str, end: int) -> None:
+    assert unopened(text) == end
 
 
 def test_over_several_lines_a_causal_draft_ends_with_a_line() -> None:

@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One server with the bundled model loaded, for all tests that leave it as it was."""
     launcher = Launcher(tmp_path_factory.mktemp("server") / "stderr")
     client = launcher()
-    client.initialize({**MODEL, "trace": True, "status": True})
+    client.initialize({**MODEL, "minConfidence": 0, "trace": True, "status": True})
     client.notification("midspan/status", kind="ready", timeout=120)
     yield client
     assert client.shut_down() == 0
