@@ -53,13 +53,19 @@ def copies(prefix: str, suffix: str, limit: int = 4) -> list[Draft]:
     head, tail = before[line_start:].lstrip(), after.split("\n", 1)[0].strip()
     above, below = _lines(before[:line_start]), _lines(after[len(after.split("\n", 1)[0]) :])
     if not head:
-        found = _whole_lines(above, below) if not tail else {}
+        margin = "" if before[line_start:] else _margin(after)
+        found = {margin + line: match for line, match in _whole_lines(above, below).items()} if not tail else {}
     elif len(head) < SHORTEST_MATCH:
         found = {}
     else:
         found = _line_ends((before[: len(before) - len(head)], after), head, above, tail)
     ranked = sorted(found.items(), key=lambda item: -item[1])
     return [Draft(draft, COPY, match) for draft, match in ranked[:limit]]
+
+
+def _margin(text: str) -> str:
+    """Indentation of the first line of `text` that is not blank; nothing typed yet, a whole line brings its own."""
+    return next((line[: len(line) - len(line.lstrip())] for line in text.split("\n") if line.strip()), "")
 
 
 def _lines(text: str) -> list[str]:
