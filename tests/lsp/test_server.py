@@ -63,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def opened(server: Client, text: str = CODE, language: str = "python", name: str = "circle.py") -> str:
     """The URI of a document that is open with this text, at version 1."""
-    uri = f"file:///work/{name}"
+    uri = f"file:///project/{name}"
     server.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
     server.open(uri, language, text)
     server.notifications.clear()
@@ -186,7 +186,7 @@ def test_a_chosen_item_elsewhere_gets_no_answer(server: Client) -> None:
 
 
 def test_a_document_that_is_not_open(server: Client) -> None:
-    assert server.result(server.begin_completion("file:///work/unknown.py", 0, 0)) is None
+    assert server.result(server.begin_completion("file:///project/unknown.py", 0, 0)) is None
 
 
 # -- the newest request wins
@@ -330,13 +330,13 @@ def test_initialize_is_answered_before_torch_is_loaded(start: Launcher) -> None:
 def test_a_request_while_the_model_loads(start: Launcher) -> None:
     client = start()
     client.initialize({**MODEL, "deadline": 0.05, "trace": True, "status": True})
-    client.open("file:///work/circle.py", "python", CODE)
-    impatient = client.begin_completion("file:///work/circle.py", *GAPS[0], AUTOMATIC)
+    client.open("file:///project/circle.py", "python", CODE)
+    impatient = client.begin_completion("file:///project/circle.py", *GAPS[0], AUTOMATIC)
     assert client.result(impatient) is None
     assert outcome(client) == "the model is still loading"
     client.notify("workspace/didChangeConfiguration", {"settings": {"deadline": 20}})
     while True:  # on a busy machine loading may outlast even a patient request
-        client.result(client.begin_completion("file:///work/circle.py", *GAPS[0], INVOKED))
+        client.result(client.begin_completion("file:///project/circle.py", *GAPS[0], INVOKED))
         trace = client.notification("midspan/trace")
         if trace["outcome"] != "the model is still loading":
             break
