@@ -48,10 +48,11 @@ corpus: $(STAMP) ## fetch the training packages, build corpus and tokenizer unde
 		--third-party engine/training/THIRD_PARTY.md
 	$(BIN)/python -m midspan.engine.training.tokenizer
 
-train: $(STAMP) ## train midspan-mini after the overfit check; resumes
+train: $(STAMP) ## train midspan-mini after the overfit check, export it, fit its gate; resumes
 	$(BIN)/python -m midspan.engine.training.train --name overfit --docs 4 --overfit 200
 	$(BIN)/python -m midspan.engine.training.train --name mini
 	$(BIN)/python -m midspan.engine.training.export --name mini
+	$(BIN)/python -m midspan.engine.training.fit_gate --cases 700
 
 clean: ## what was built, not what was downloaded
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -20,13 +20,20 @@ class KVCache:
     (`truncate`) and extended again without encoding anything twice.
     """
 
-    def __init__(self, config: NetworkConfig, batch: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.length = 0
+    def __init__(self, buffers: list[Tensor], length: int = 0) -> None:
+        """buffers: per layer [2, B, num_key_value_heads, capacity, head_dim], K then V; `length` of it in use."""
+        self._buffers = buffers
+        self.length = length
+
+    @classmethod
+    def empty(cls, config: NetworkConfig, batch: int, device: torch.device, dtype: torch.dtype) -> KVCache:
         shapes = [config.attention(i) for i in range(config.num_hidden_layers)]
-        self._buffers = [
-            torch.empty(2, batch, shape.num_key_value_heads, 0, shape.head_dim, device=device, dtype=dtype)
-            for shape in shapes
-        ]
+        return cls(
+            [
+                torch.empty(2, batch, shape.num_key_value_heads, 0, shape.head_dim, device=device, dtype=dtype)
+                for shape in shapes
+            ]
+        )
 
     @property
     def nbytes(self) -> int:
@@ -56,10 +63,7 @@ class KVCache:
     def fork(self, batch: int, length: int) -> KVCache:
         """A cache of `batch` copies of the first `length` tokens (this one has batch 1), to be extended on its own."""
         assert length <= self.length
-        copy = object.__new__(KVCache)
-        copy.length = length
-        copy._buffers = [buffer[:, :, :, :length].repeat(1, batch, 1, 1, 1) for buffer in self._buffers]
-        return copy
+        return KVCache([buffer[:, :, :, :length].repeat(1, batch, 1, 1, 1) for buffer in self._buffers], length)
 
     def advance(self, n_tokens: int) -> None:
         self.length += n_tokens

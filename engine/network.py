@@ -182,7 +182,7 @@ class Network(nn.Module):
         return self.embed_tokens.weight.dtype
 
     def new_cache(self, batch: int = 1) -> KVCache:
-        return KVCache(self.config, batch, self.device, self.dtype)
+        return KVCache.empty(self.config, batch, self.device, self.dtype)
 
     def embed(self, ids: Tensor) -> Tensor:
         """ids [...] -> embeddings [..., H], times sqrt(H) rounded to the weights' dtype, as in training."""

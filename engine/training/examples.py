@@ -8,7 +8,7 @@ Knows the layout of a canvas (gap, then pinned suffix) and its noise; knows noth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -184,10 +184,6 @@ class Examples:
         self.shares = np.array(list(languages.values()))
         self.weights = [np.cumsum(documents.sizes / documents.sizes.sum()) for documents in self.documents]
         self.rng = np.random.default_rng(seed)
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            yield self.batch()
 
     def window(self) -> str:
         """A stretch of a file that begins at the start of a line and is long enough for document and suffix."""

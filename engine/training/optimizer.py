@@ -59,14 +59,13 @@ class Optimizer:
     @torch.no_grad()
     def step(self, scale: float) -> None:
         """scale: the schedule's factor on every learning rate, 0..1."""
-        self._average_gradients()
+        grads = self._gather_gradients()
         self.steps += 1
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         muon = [name for name in self.params if self.group(name) == "muon"]
         updates = {}
         for i, name in enumerate(muon):
-            grad = self.params[name].grad
-            assert grad is not None, name
+            grad = grads[name]
             momentum = self.first[name]
             momentum.lerp_(grad.float(), 0.05)
             if i % world == rank:
@@ -85,8 +84,7 @@ class Optimizer:
             master.sub_(update.float(), alpha=lr * max(1.0, rows / cols) ** 0.5)
         for name, param in self.params.items():
             if self.group(name) != "muon":
-                assert param.grad is not None, name
-                self._adam(name, param.grad.float(), self.lr[self.group(name)] * scale)
+                self._adam(name, grads[name].float(), self.lr[self.group(name)] * scale)
             param.copy_(self.masters[name])
             param.grad = None
 
@@ -98,17 +96,17 @@ class Optimizer:
         corrected = (second / (1 - beta2**self.steps)).sqrt_().add_(1e-10)
         self.masters[name].addcdiv_(first, corrected, value=-lr / (1 - beta1**self.steps))
 
-    def _average_gradients(self) -> None:
+    def _gather_gradients(self) -> dict[str, Tensor]:
+        """Each weight's gradient, averaged over processes. A step without self-conditioning leaves its weights without
+        one; they count as zero, so that all processes agree on the layout."""
+        grads = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in self.params.items()}
         if not dist.is_initialized():
-            return
-        grads = [p.grad for p in self.params.values()]
-        assert all(g is not None for g in grads)
-        flat = torch.cat([g.reshape(-1) for g in grads if g is not None])
+            return grads
+        flat = torch.cat([grad.reshape(-1) for grad in grads.values()])
         dist.all_reduce(flat)
         flat /= dist.get_world_size()
-        for grad, piece in zip(grads, flat.split([g.numel() for g in grads if g is not None]), strict=True):
-            assert grad is not None
-            grad.copy_(piece.view_as(grad))
+        pieces = flat.split([grad.numel() for grad in grads.values()])
+        return {name: piece.view_as(grad) for (name, grad), piece in zip(grads.items(), pieces, strict=True)}
 
     def state(self) -> dict[str, Any]:
         return {"masters": self.masters, "first": self.first, "second": self.second, "steps": self.steps}

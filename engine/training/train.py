@@ -73,8 +73,8 @@ class Trainer:
         decay = self.args.decay
         return min(1.0, (self.optimizer.steps + 1) / WARMUP_STEPS, max(0.0, (1 - self.progress()) / decay))
 
-    def losses(self, batch: Batch, conditioned: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Total loss with gradient, each row's own loss [B*T + R] detached, and the parts to log."""
+    def losses(self, batch: Batch, conditioned: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss with gradient, and its parts in nats to log."""
         soft = None
         if conditioned:
             with torch.no_grad():
@@ -94,7 +94,7 @@ class Trainer:
             "canvas": each[n_causal:][real].mean(),
             "balance": balance.detach(),
         }
-        return total + BALANCE_WEIGHT * balance, each, parts
+        return total + BALANCE_WEIGHT * balance, parts
 
     def _soft(self, batch: Batch, canvas: Tensor) -> Tensor:
         """What decoding feeds back: expected embeddings on gap slots in the loss, own embeddings elsewhere."""
@@ -107,14 +107,10 @@ class Trainer:
     def train_step(self) -> dict[str, Tensor]:
         batch = self.examples.batch()
         conditioned = self.step > 200 and torch.rand(()).item() < SELF_CONDITIONING_SHARE
-        loss, _, parts = self.losses(batch, conditioned)
+        loss, parts = self.losses(batch, conditioned)
         if not torch.isfinite(loss):
             raise RuntimeError(f"loss is {loss.item()} at step {self.step}")
         loss.backward()
-        # A step without self-conditioning leaves its weights without gradient; all processes must agree on the layout.
-        for param in self.network.parameters():
-            if param.grad is None:
-                param.grad = torch.zeros_like(param)
         self.optimizer.step(self.schedule())
         self.step += 1
         self.tokens += batch.next_token.numel() * self.args.processes
@@ -221,11 +217,8 @@ def overfit(trainer: Trainer, limit: int) -> bool:
     """Learns a single batch by heart; True once every gap slot of it is right. The check before any long run."""
     batch = trainer.examples.batch()
     for step in range(limit):
-        loss, _, parts = trainer.losses(batch, conditioned=False)
+        loss, parts = trainer.losses(batch, conditioned=False)
         loss.backward()
-        for param in trainer.network.parameters():
-            if param.grad is None:
-                param.grad = torch.zeros_like(param)
         trainer.optimizer.step(min(1.0, (step + 1) / 20))
         if step % 10 == 9:
             with torch.no_grad():

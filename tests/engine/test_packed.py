@@ -57,7 +57,7 @@ def test_packed_rows_equal_encode_and_denoise(
                 torch.testing.assert_close(canvas[b, k, :used], alone[0], rtol=1e-4, atol=1e-5)
 
 
-def test_rows_over_capacity_are_dropped_not_misrouted(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_over_capacity_are_dropped_not_misrouted(network: Network) -> None:
     """A row beyond an expert's capacity loses that expert's share and nothing else changes."""
     layer = network.layers[0]
     x = torch.randn(40, 64)
