@@ -39,8 +39,11 @@ editors: ## fetch the real editors into .cache/
 e2e: $(STAMP) editors ## the real editors, headless
 	$(BIN)/pytest -m e2e tests/editors
 
-quality: $(STAMP) ## fills of unseen packages against their baselines: tests/quality/*.csv
+quality: $(STAMP) ## fills of unseen packages against their baselines, a sheet of samples: tests/quality/
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[quality]"
 	$(BIN)/python tests/quality/held_out.py
+	$(BIN)/python tests/quality/samples.py
+	$(BIN)/python tests/quality/plots.py
 
 # BENCHMARKS names a folder of .jsonl(.gz) files whose text must not be trained on.
 corpus: $(STAMP) ## fetch the training packages, build corpus and tokenizer under ~/.cache/midspan

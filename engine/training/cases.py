@@ -10,21 +10,22 @@ from .corpus import Documents
 from .examples import cut_point
 
 LONGEST_LINE = 120
+MOST_LINES = 4
 
 
 @dataclass(frozen=True)
 class Case:
-    """prefix + truth + suffix is a whole file; the truth ends where its line does."""
+    """prefix + truth + suffix is a whole file; the truth ends where a line does."""
 
     prefix: str
     truth: str
     suffix: str
 
 
-def cases(split: str, kind: str, n_cases: int, seed: int) -> list[Case]:
-    """kind "line": all of a line behind its indentation; "rest": from a place inside it on. Lines by their share of
-    the text, so long files count for more."""
-    documents = Documents(split, "python")
+def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "python") -> list[Case]:
+    """kind "line": all of a line behind its indentation; "rest": from a place inside it on; "lines": two to MOST_LINES
+    lines, none of them blank. Lines by their share of the text, so long files count for more."""
+    documents = Documents(split, language)
     shares = documents.sizes / documents.sizes.sum()
     rng = np.random.default_rng(seed)
     found: list[Case] = []
@@ -36,8 +37,16 @@ def cases(split: str, kind: str, n_cases: int, seed: int) -> list[Case]:
         if end < 0 or not line.strip() or len(line) > LONGEST_LINE:
             continue
         indent = len(line) - len(line.lstrip())
-        cut = start + (indent if kind == "line" else cut_point(line, indent, rng))
+        cut = start + (cut_point(line, indent, rng) if kind == "rest" else indent)
         begun = text[start:cut].strip()
-        if text[cut:end].strip() and (kind == "line" or begun):
+        if kind == "lines":
+            for _ in range(int(rng.integers(1, MOST_LINES))):
+                following = text.find("\n", end + 1)
+                if following < 0 or not text[end:following].strip():
+                    break
+                end = following
+            if "\n" not in text[cut:end]:
+                continue
+        if text[cut:end].strip() and (kind != "rest" or begun):
             found.append(Case(text[:cut], text[cut:end], text[end:]))
     return found

@@ -8,8 +8,8 @@ Knows the layout of a canvas (gap, then pinned suffix) and its noise; knows noth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -38,13 +38,18 @@ _WORD_BORDER = re.compile(r"\b|(?<=\W)(?=\W)")
 
 @dataclass(frozen=True)
 class Shape:
-    """Fixed sizes of a batch: documents, document tokens, canvases per document, slots per canvas, loss rows."""
+    """Fixed sizes of a batch: documents, document tokens, canvases per document, slots per canvas."""
 
     n_docs: int = 8
     length: int = 512
     n_canvases: int = 8
     n_slots: int = 48
-    loss_rows: int = 1280  # gap slots of the whole batch that enter the loss; a multiple of the loss chunk
+    loss_rows_per_doc: int = 160  # gap slots that enter the loss, on average over a batch
+
+    @property
+    def loss_rows(self) -> int:
+        """Gap slots of the whole batch that enter the loss."""
+        return self.n_docs * self.loss_rows_per_doc
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ class Batch:
     weight: Tensor
     masked: Tensor
     frontier: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.packed.to(device), *(getattr(self, field.name).to(device) for field in fields(self)[1:]))
 
 
 def gap(text: str, kind: str, rng: np.random.Generator) -> tuple[int, int] | None:
@@ -134,7 +142,7 @@ def tokenize_with_gaps(
 def gap_length(n_tokens: int, rng: np.random.Generator) -> int:
     """Slots offered for a gap of `n_tokens`: now and then exactly as many, else the next bucket or any larger size."""
     draw = rng.random()
-    if draw < 0.2 and n_tokens > 0:
+    if draw < 0.1 and n_tokens > 0:
         return n_tokens
     if draw < 0.6:
         return next(bucket for bucket in BUCKETS if bucket >= n_tokens)
@@ -184,6 +192,10 @@ class Examples:
         self.shares = np.array(list(languages.values()))
         self.weights = [np.cumsum(documents.sizes / documents.sizes.sum()) for documents in self.documents]
         self.rng = np.random.default_rng(seed)
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield self.batch()
 
     def window(self) -> str:
         """A stretch of a file that begins at the start of a line and is long enough for document and suffix."""

@@ -19,7 +19,7 @@ from .. import bundled, checkpoint
 from ..network import Network
 from .corpus import cache_directory
 from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape
-from .mini import MINI
+from .mini import SHAPES
 
 GENERATION = {
     "max_denoising_steps": 5,
@@ -47,12 +47,11 @@ def manifest(shape: Shape) -> dict[str, object]:
 
 
 def export(name: str, label: str, directory: Path) -> None:
+    path = cache_directory() / "runs" / name / f"{label}.safetensors"
     masters = {
-        key.removeprefix("masters/"): tensor
-        for key, tensor in load_file(cache_directory() / "runs" / name / f"{label}.safetensors").items()
-        if key.startswith("masters/")
+        key.removeprefix("masters/"): tensor for key, tensor in load_file(path).items() if key.startswith("masters/")
     }
-    network = Network(MINI)
+    network = Network(SHAPES[json.loads(path.with_suffix(".json").read_text()).get("shape", "mini")])
     network.load_state_dict(masters, strict=False)
     missing = set(dict(network.named_parameters())) - set(masters)
     if missing:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK = 256  # rows; logits of one chunk stay within the last-level cache
+CHUNK = 256  # rows on a CPU: logits of one chunk stay within the last-level cache
+DEVICE_CHUNK = 8192  # rows elsewhere: enough to fill the device, a gigabyte of logits at most
 
 
 class SoftcappedCrossEntropy:
     """sum_i weight_i * -log softmax(cap * tanh(hidden_i @ head^T / cap))[target_i]."""
 
-    def __init__(self, cap: float, compiled: bool = True) -> None:
-        self.cap = cap
+    def __init__(self, cap: float, compiled: bool = True, chunk: int = CHUNK) -> None:
+        self.cap, self.chunk = cap, chunk
         self._chunk = torch.compile(_chunk_loss, dynamic=False) if compiled else _chunk_loss
 
     def __call__(self, hidden: Tensor, head: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """hidden [N, H], head [V, H], target [N] int64, weight [N] float32; N a multiple of CHUNK.
+        """hidden [N, H], head [V, H], target [N] int64, weight [N] float32.
 
         Returns the weighted sum (differentiable in hidden and head) and each row's own loss [N] in nats (detached).
         """
@@ -30,12 +31,11 @@ class SoftcappedCrossEntropy:
 class _Function(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden: Tensor, head: Tensor, target: Tensor, weight: Tensor, loss: SoftcappedCrossEntropy):  # type: ignore[override]
-        assert hidden.shape[0] % CHUNK == 0
-        losses = torch.empty(hidden.shape[0])
+        losses = torch.empty(hidden.shape[0], device=hidden.device)
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros_like(head, dtype=torch.float32)
-        for start in range(0, hidden.shape[0], CHUNK):
-            rows = slice(start, start + CHUNK)
+        for start in range(0, hidden.shape[0], loss.chunk):
+            rows = slice(start, start + loss.chunk)
             logits = hidden[rows] @ head.T
             losses[rows], grad = loss._chunk(logits, target[rows], weight[rows], loss.cap)
             grad_hidden[rows] = grad @ head
@@ -55,6 +55,6 @@ def _chunk_loss(logits: Tensor, target: Tensor, weight: Tensor, cap: float) -> t
     total = exp.sum(-1, keepdim=True)
     picked = tanh.gather(1, target[:, None]) * cap - cap
     losses = (total.log() - picked).squeeze(1)
-    hot = torch.arange(logits.shape[1]) == target[:, None]
+    hot = torch.arange(logits.shape[1], device=logits.device) == target[:, None]
     grad = (exp / total - hot.float()) * (1 - tanh * tanh) * weight[:, None]
     return losses, grad.to(logits.dtype)

@@ -7,7 +7,7 @@ with gradients; a test holds it equal to `encode` and `denoise`. Knows nothing o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ class Packed:
     cut: Tensor
     n_slots: Tensor
 
+    def to(self, device: torch.device) -> Packed:
+        return Packed(*(getattr(self, field.name).to(device) for field in fields(self)))
+
 
 class PackedForward(torch.nn.Module):
     """Runs `Network`'s own weights over a `Packed` batch. The layer body is compiled once and shared by all layers."""
@@ -58,14 +61,14 @@ class PackedForward(torch.nn.Module):
         x = torch.cat((network.embed(batch.document), canvas.flatten(1, 2)), dim=1)
         positions = torch.cat(
             (
-                torch.arange(length).expand(n_docs, length),
-                (batch.cut[:, :, None] + torch.arange(n_slots)).flatten(1),
+                torch.arange(length, device=x.device).expand(n_docs, length),
+                (batch.cut[:, :, None] + torch.arange(n_slots, device=x.device)).flatten(1),
             ),
             dim=1,
         )
         ropes = batch_ropes(network.config, positions, network.dtype)
         mask = canvas_mask(batch, length)
-        balance = torch.zeros(())
+        balance = torch.zeros((), device=x.device)
         for i, layer in enumerate(network.layers):
             assert isinstance(layer, Layer)
             rope = ropes[network.config.layer_types[i]]
@@ -106,7 +109,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     n_docs, heads, length, dim = q.shape
     kv = k.shape[1]
     block = -(-length // CAUSAL_BLOCKS)
-    later = torch.ones(block, block, dtype=torch.bool).triu(1)
+    later = torch.ones(block, block, dtype=torch.bool, device=q.device).triu(1)
     outputs = []
     for start in range(0, length, block):
         end = start + block
@@ -152,8 +155,9 @@ def canvas_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, length: int)
 
 def canvas_mask(batch: Packed, length: int) -> Tensor:
     """[B, K, 1, T + C] float32, 1 where visible: document tokens from the cut on and padding slots are out of sight."""
-    document = torch.arange(length) < batch.cut[:, :, None]
-    slots = torch.arange(batch.canvas.shape[2]) < batch.n_slots[:, :, None]
+    device = batch.cut.device
+    document = torch.arange(length, device=device) < batch.cut[:, :, None]
+    slots = torch.arange(batch.canvas.shape[2], device=device) < batch.n_slots[:, :, None]
     return torch.cat((document, slots), dim=-1)[:, :, None].float()
 
 
@@ -183,7 +187,7 @@ def capacity_experts(
     """
     n_experts, top_k = experts.down_proj.shape[0], router.top_k
     probs, weights, chosen = routing(router, residual)
-    hot = torch.zeros(chosen.numel(), n_experts, dtype=torch.int32)
+    hot = torch.zeros(chosen.numel(), n_experts, dtype=torch.int32, device=x.device)
     hot = hot.scatter_(1, chosen.reshape(-1, 1), 1)
     place = ((hot.cumsum(0) - 1) * hot).sum(1)  # how many before this row chose the same expert
     share = hot.sum(0).float() / hot.shape[0]
@@ -191,7 +195,8 @@ def capacity_experts(
     slot = chosen.reshape(-1) * capacity + place
     dropped = n_experts * capacity
     slot = torch.where(place < capacity, slot, dropped)
-    taken = torch.zeros(dropped + 1, dtype=torch.int64).scatter_(0, slot, torch.arange(slot.shape[0]) // top_k + 1)
+    places = torch.arange(slot.shape[0], device=x.device)
+    taken = torch.zeros(dropped + 1, dtype=torch.int64, device=x.device).scatter_(0, slot, places // top_k + 1)
     taken = taken[:-1]  # row + 1 that fills each expert slot, 0: nobody
     rows = Gather.apply(x, taken, slot.view(-1, top_k))
     gate, up = torch.bmm(rows.view(n_experts, capacity, -1), experts.gate_up_proj.transpose(1, 2)).chunk(2, dim=-1)
@@ -245,6 +250,6 @@ class Spread(torch.autograd.Function):
         n_rows, top_k, hidden = grad.shape
         # The flat (row, k) pair behind each expert slot: which of the row's k places points at it.
         row = (taken - 1).clamp_min(0)
-        place = (slot[row] == torch.arange(taken.shape[0])[:, None]).int().argmax(1)
+        place = (slot[row] == torch.arange(taken.shape[0], device=grad.device)[:, None]).int().argmax(1)
         grad = grad.reshape(n_rows * top_k, hidden)[row * top_k + place]
         return grad * (taken > 0)[:, None].to(grad.dtype), None, None

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..network import Network
 from .corpus import cache_directory
 from .examples import DELETE, Batch, Examples, Shape
-from .loss import SoftcappedCrossEntropy
-from .mini import MINI, initialize
+from .loss import CHUNK, DEVICE_CHUNK, SoftcappedCrossEntropy
+from .mini import MINI, SHAPES, initialize
 from .optimizer import Optimizer
 from .packed import PackedForward
 
@@ -38,7 +39,18 @@ BALANCE_WEIGHT = 0.01
 SELF_CONDITIONING_SHARE = 0.25  # of the steps; each costs one more forward
 SAVE_SECONDS = 120.0
 EVALUATE_SECONDS = 300.0
-LANGUAGES = {"python": 0.93, "javascript": 0.07}
+LANGUAGES = {"python": 0.9, "javascript": 0.06, "typescript": 0.04}
+
+
+class Stream(IterableDataset[Batch]):
+    """Training batches; each worker process draws its own."""
+
+    def __init__(self, languages: dict[str, float], tokenizer: Tokenizer, shape: Shape, seed: int) -> None:
+        self.arguments, self.seed = ("train", languages, tokenizer, shape), seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        return iter(Examples(*self.arguments, self.seed + (7919 * (1 + worker.id) if worker else 0)))
 
 
 class Trainer:
@@ -48,15 +60,17 @@ class Trainer:
         self.args, self.rank = args, rank
         self.directory = cache_directory() / "runs" / args.name
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.device = torch.device(args.device)
         torch.manual_seed(args.seed)
-        network = Network(MINI)
+        network = Network(SHAPES[args.shape])
         initialize(network)
-        self.network = network.to(torch.bfloat16)
+        self.network = network.to(self.device, torch.bfloat16)
         self.optimizer = Optimizer(self.network)
         self.shape = Shape(n_docs=args.docs)
         shape = (self.shape.n_docs, self.shape.length, self.shape.n_canvases, self.shape.n_slots)
         self.forward = PackedForward(self.network, shape, compiled=not args.eager)
-        self.loss = SoftcappedCrossEntropy(MINI.final_logit_softcapping, compiled=not args.eager)
+        self.chunk = CHUNK if self.device.type == "cpu" else DEVICE_CHUNK
+        self.loss = SoftcappedCrossEntropy(MINI.final_logit_softcapping, compiled=not args.eager, chunk=self.chunk)
         self.tokenizer = Tokenizer.from_file(str(cache_directory() / "tokenizer" / "tokenizer.json"))
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         if (self.directory / "latest.json").exists():
@@ -64,7 +78,9 @@ class Trainer:
         elif args.start:
             self.restore(args.start)
             self.seconds = 0.0
-        self.examples = Examples("train", LANGUAGES, self.tokenizer, self.shape, args.seed + 1000 * self.step + rank)
+        stream = Stream(LANGUAGES, self.tokenizer, self.shape, args.seed + 1000 * self.step + rank)
+        # Batches are made beside the training where a device trains faster than one core can cut and tokenise.
+        self.batches = iter(DataLoader(stream, batch_size=None, num_workers=args.workers))
 
     def progress(self) -> float:
         return self.seconds / (60 * self.args.minutes)
@@ -85,7 +101,10 @@ class Trainer:
         target = torch.cat((batch.next_token.flatten(), batch.target))
         n_causal = batch.next_token.numel()
         weight = torch.cat(
-            (torch.full((n_causal,), 1 / n_causal), self.args.canvas_weight * batch.weight / batch.weight.sum())
+            (
+                torch.full((n_causal,), 1 / n_causal, device=self.device),
+                self.args.canvas_weight * batch.weight / batch.weight.sum(),
+            )
         )
         total, each = self.loss(hidden, self.network.embed_tokens.weight, target, weight)
         real = batch.masked & (batch.target != DELETE)
@@ -100,12 +119,12 @@ class Trainer:
         """What decoding feeds back: expected embeddings on gap slots in the loss, own embeddings elsewhere."""
         soft = self.network.embed(batch.packed.canvas).flatten(0, 2)
         rows = batch.rows[batch.weight > 0]
-        for chunk in rows.split(256):
+        for chunk in rows.split(self.chunk):
             soft[chunk] = self.network.soft_embeddings(self.network.logits(canvas.flatten(0, 2)[chunk]))
         return soft.view(*batch.packed.canvas.shape, -1)
 
     def train_step(self) -> dict[str, Tensor]:
-        batch = self.examples.batch()
+        batch = next(self.batches).to(self.device)
         conditioned = self.step > 200 and torch.rand(()).item() < SELF_CONDITIONING_SHARE
         loss, parts = self.losses(batch, conditioned)
         if not torch.isfinite(loss):
@@ -159,7 +178,7 @@ class Trainer:
         sums: dict[str, list[float]] = {}
         with torch.no_grad():
             for _ in range(4):
-                batch = examples.batch()
+                batch = examples.batch().to(self.device)
                 document, canvas, _ = self.forward(batch.packed, None)
                 hidden = canvas.flatten(0, 2)[batch.rows]
                 logits = self.network.logits(hidden)
@@ -199,6 +218,7 @@ class Trainer:
         save_file(tensors, part)
         os.replace(part, self.directory / f"{label}.safetensors")
         clock = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "optimizer": state["steps"]}
+        clock["shape"] = self.args.shape
         (self.directory / f"{label}.json").write_text(json.dumps(clock))
 
     def restore(self, label: str) -> None:
@@ -215,7 +235,7 @@ class Trainer:
 
 def overfit(trainer: Trainer, limit: int) -> bool:
     """Learns a single batch by heart; True once every gap slot of it is right. The check before any long run."""
-    batch = trainer.examples.batch()
+    batch = next(trainer.batches).to(trainer.device)
     for step in range(limit):
         loss, parts = trainer.losses(batch, conditioned=False)
         loss.backward()
@@ -252,8 +272,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--decay", type=float, default=0.35, help="share of the time in which learning rates fall to zero"
     )
-    parser.add_argument("--processes", type=int, default=2, help="one per core")
-    parser.add_argument("--docs", type=int, default=8, help="documents per process and step")
+    parser.add_argument("--shape", default="mini", choices=SHAPES)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--processes", type=int, default=2, help="one per core; 1 with a GPU")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches, for each that trains")
+    parser.add_argument("--docs", type=int, default=8, help="documents per process and step; about 256 on a GPU")
     parser.add_argument("--canvas-weight", type=float, default=1.0)
     parser.add_argument("--start", help="begin from this checkpoint (a path without suffix) with a fresh clock")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,9 +1,10 @@
 """Fills of packages the model has never seen, beside what needs no model: `make quality`.
 
-Cuts rest-of-line and whole-line gaps out of the held-out packages of the corpus (`make corpus` fetches them), asks the
-engine as the server does, and compares with trivial fills. Writes `held_out.csv` next to this file and prints it. The
-engine is never told a gap's length. Exact match and edit similarity are over stripped text; a parse rate alone would
-reward saying nothing, so none is given.
+Cuts rest-of-line, whole-line and several-line gaps out of the held-out packages of the corpus (`make corpus` fetches
+them), asks the engine as the server does, and compares with trivial fills. Writes `held_out.csv` (a row per language,
+gap and source of fills) and `coverage.csv` (exact match among the share of gaps the engine is surest of) next to this
+file. The engine is never told a gap's length. Exact match and edit similarity are over stripped text; a parse rate
+alone would reward saying nothing, so none is given.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from statistics import mean, median
@@ -25,7 +27,30 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-CSV = Path(__file__).with_name("held_out.csv")
+HELD_OUT = Path(__file__).with_name("held_out.csv")
+COVERAGE = Path(__file__).with_name("coverage.csv")
+SHARES = range(5, 101, 5)  # percent of the gaps
+SOURCES = ("canvas", "causal")
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """One row group: gaps of one kind in one language."""
+
+    language: str
+    kind: str
+    share: float = 1.0  # of the number of cases asked for
+
+
+GAPS = (
+    Gaps("python", "rest"),
+    Gaps("python", "line"),
+    Gaps("python", "lines", 0.5),
+    Gaps("javascript", "rest", 0.5),
+    Gaps("javascript", "line", 0.5),
+    Gaps("typescript", "rest", 0.5),
+    Gaps("typescript", "line", 0.5),
+)
 
 
 def previous_line(case: Case) -> str:
@@ -38,18 +63,75 @@ def best_copy(case: Case) -> str:
     return found[0].text if found else ""
 
 
-def scores(fills: list[str], truths: list[str]) -> tuple[float, float]:
+BASELINES: dict[str, Callable[[Case], str]] = {
+    "empty": lambda case: "",
+    "previous line": previous_line,
+    "copy": best_copy,
+}
+
+
+def scores(fills: Sequence[str], truths: Sequence[str]) -> dict[str, object]:
     """Exact match and edit similarity in percent."""
     pairs = [(fill.strip(), truth.strip()) for fill, truth in zip(fills, truths, strict=True)]
     exact = mean(fill == truth for fill, truth in pairs)
     similar = mean(SequenceMatcher(None, fill, truth, autojunk=False).ratio() for fill, truth in pairs)
-    return 100 * exact, 100 * similar
+    return {"exact": round(100 * exact, 1), "similarity": round(100 * similar, 1)}
+
+
+def best_of(infill: Infill, source: str) -> str:
+    """The text `source` proposed first."""
+    return next((one.text for one in infill.candidates if source in one.sources), "")
+
+
+def coverage(infills: Sequence[Infill], truths: Sequence[str]) -> list[dict[str, object]]:
+    """Exact match among the share of the gaps the engine is surest of, and how sure it is there."""
+    ranked = sorted(zip(infills, truths, strict=True), key=lambda pair: -pair[0].confidence)
+    rows: list[dict[str, object]] = []
+    for share in SHARES:
+        sure = ranked[: max(1, len(ranked) * share // 100)]
+        exact = mean(infill.text.strip() == truth.strip() for infill, truth in sure)
+        rows.append({"share": share, "exact": round(100 * exact, 1), "confidence": round(sure[-1][0].confidence, 3)})
+    return rows
+
+
+def measure(engine: Engine, gaps: Gaps, split: str, n_cases: int, console: Console) -> tuple[list[dict], list[dict]]:
+    """Rows of held_out.csv and of coverage.csv."""
+    found = cases(split, gaps.kind, round(gaps.share * n_cases), seed=0, language=gaps.language)
+    truths = [case.truth for case in found]
+    infills: list[Infill] = []
+    seconds: list[float] = []
+    for case in track(found, description=f"{gaps.language} {gaps.kind}: {len(found)} gaps", console=console):
+        start = time.perf_counter()
+        one_line = gaps.kind != "lines"
+        infills.append(engine.infill(InfillRequest(case.prefix, case.suffix, 32 if one_line else 64, one_line)))
+        seconds.append(time.perf_counter() - start)
+    fills = {name: [fill(case) for case in found] for name, fill in BASELINES.items()}
+    fills |= {source: [best_of(infill, source) for infill in infills] for source in SOURCES}
+    fills[engine.name] = [infill.text for infill in infills]
+    head: dict[str, object] = {"language": gaps.language, "gap": gaps.kind, "gaps": len(found)}
+    rows = [{**head, "fill": name, **scores(texts, truths)} for name, texts in fills.items()]
+    sure = coverage(infills, truths)
+    rows[-1] |= {
+        "exact_at_25": next(row["exact"] for row in sure if row["share"] == 25),
+        "steps": round(mean(infill.steps for infill in infills), 1),
+        "p50_ms": round(1000 * median(seconds)),
+    }
+    return rows, [{**head, **row} for row in sure]
+
+
+def write(path: Path, rows: Sequence[dict]) -> None:
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--split", default="val", choices=("val", "tune"))
-    parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--cases", type=int, default=300, help="gaps of each kind in Python, half as many in others")
+    parser.add_argument("--languages", nargs="+", default=["python", "javascript", "typescript"])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-write", action="store_true")
@@ -59,66 +141,22 @@ def main() -> int:
         console.print("the held-out packages are not here; `make corpus` fetches them")
         return 1
     engine = Engine.load(args.model, threads=args.threads)
-    rows: list[dict[str, object]] = []
-    for kind in ("rest", "line"):
-        found = cases(args.split, kind, args.cases, seed=0)
-        truths = [case.truth for case in found]
-        plain: dict[str, Callable[[Case], str]] = {
-            "empty": lambda case: "",
-            "previous line": previous_line,
-            "copy": best_copy,
-        }
-        for name, fill in plain.items():
-            exact, similar = scores([fill(case) for case in found], truths)
-            rows.append({"gap": kind, "fill": name, "exact": round(exact, 1), "similarity": round(similar, 1)})
-        infills: list[Infill] = []
-        seconds: list[float] = []
-        for case in track(found, description=f"{kind}: {args.cases} gaps", console=console):
-            start = time.perf_counter()
-            infills.append(engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=32)))
-            seconds.append(time.perf_counter() - start)
-        for source in ("canvas", "causal", ""):
-            texts = [best_of(infill, source) for infill in infills]
-            exact, similar = scores(texts, truths)
-            row = {
-                "gap": kind,
-                "fill": source or engine.name,
-                "exact": round(exact, 1),
-                "similarity": round(similar, 1),
-            }
-            if not source:
-                row |= gate_row(infills, truths)
-                row |= {
-                    "steps": round(mean(infill.steps for infill in infills), 1),
-                    "p50_ms": round(1000 * median(seconds)),
-                }
-            rows.append(row)
-    fields = ["gap", "fill", "exact", "similarity", "exact_at_25", "threshold_at_25", "steps", "p50_ms"]
+    rows: list[dict] = []
+    sure: list[dict] = []
+    for gaps in GAPS:
+        if gaps.language in args.languages:
+            measured = measure(engine, gaps, args.split, args.cases, console)
+            rows += measured[0]
+            sure += measured[1]
+    fields = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(*fields)
     for row in rows:
         table.add_row(*(str(row.get(field, "")) for field in fields))
     console.print(table)
     if not args.no_write:
-        with CSV.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fields, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write(HELD_OUT, rows)
+        write(COVERAGE, sure)
     return 0
-
-
-def best_of(infill: Infill, source: str) -> str:
-    """The text `source` proposed first; the engine's own choice for no source."""
-    if not source:
-        return infill.text
-    return next((one.text for one in infill.candidates if source in one.sources), "")
-
-
-def gate_row(infills: list[Infill], truths: list[str]) -> dict[str, object]:
-    """Exact match among the quarter of the gaps the engine is surest of, and how sure it is there."""
-    ranked = sorted(zip(infills, truths, strict=True), key=lambda pair: -pair[0].confidence)
-    quarter = ranked[: max(1, len(ranked) // 4)]
-    exact = mean(infill.text.strip() == truth.strip() for infill, truth in quarter)
-    return {"exact_at_25": round(100 * exact, 1), "threshold_at_25": round(quarter[-1][0].confidence, 3)}
 
 
 if __name__ == "__main__":
