@@ -6,7 +6,7 @@ STAMP := .venv/installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format e2e editors quality corpus train clean
+.PHONY: help demo test lint format e2e editors quality infilling bench-gpu corpus train clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -35,6 +35,7 @@ format: $(STAMP) ## let ruff rewrite what it can
 
 editors: ## fetch the real editors into .cache/
 	.ci/fetch-neovim
+	.ci/fetch-vscode
 
 e2e: $(STAMP) editors ## the real editors, headless
 	$(BIN)/pytest -m e2e tests/editors
@@ -44,6 +45,12 @@ quality: $(STAMP) ## fills of unseen packages against their baselines, a sheet o
 	$(BIN)/python tests/quality/held_out.py
 	$(BIN)/python tests/quality/samples.py
 	$(BIN)/python tests/quality/plots.py
+
+bench-gpu: $(STAMP) ## a denoise step at full size on this GPU; without one, its floors
+	$(BIN)/python tests/bench/gpu.py
+
+infilling: $(STAMP) ## HumanEval-Infilling, every length and stop mode: BENCHMARKS names the evaluation's folder
+	$(BIN)/python tests/quality/infilling.py $(BENCHMARKS)
 
 # BENCHMARKS names a folder of .jsonl(.gz) files whose text must not be trained on.
 corpus: $(STAMP) ## fetch the training packages, build corpus and tokenizer under ~/.cache/midspan

@@ -3,8 +3,10 @@
 Knows nothing of editors, protocols or files but its checkpoint. Importing it imports torch.
 """
 
-from .engine import Engine, Infill, InfillRequest, Limits
+from .engine import Engine, Limits
 from .errors import EngineError
-from .fill import Candidate
+from .gap import Candidate
+from .method import Method
+from .request import Infill, InfillRequest
 
-__all__ = ["Candidate", "Engine", "EngineError", "Infill", "InfillRequest", "Limits"]
+__all__ = ["Candidate", "Engine", "EngineError", "Infill", "InfillRequest", "Limits", "Method"]

@@ -1,15 +1,17 @@
-"""The denoise loop: from a canvas of noise to the tokens of the gap.
+"""The denoise loop: from canvases of noise to the tokens of the gap.
 
 The acceptance rule is in `sampler.py`, what may change and what is pinned in `canvas.py`; here they meet the network,
-the clock and the cancel flag. Knows nothing of text, tokenizers or where the prefix came from. On one device, the
-same arguments and seed give the same result bit for bit.
+the clock and the cancel flag. Several canvases behind one prefix go in step, those of one length as one batch: the
+weights are read once for all of them, and each gets what it gets alone. Knows nothing of text, tokenizers or where the
+prefix came from. On one device, the same arguments and seeds give the same result bit for bit.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Protocol
 
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from .cache import KVCache
 from .canvas import Canvas, surplus
-from .sampler import BANNED, Noise, Prediction, SamplerConfig, accept, predict, sample, settled
+from .sampler import BANNED, Noise, Prediction, SamplerConfig, accept, predict, sample, settled, wide
+from .seams import FREE, Seams
 
 CONVERGED, BUDGET, DEADLINE, CANCELLED = "converged", "budget", "deadline", "cancelled"
 
@@ -64,6 +67,27 @@ class Patience:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What a canvas is denoised in: everything but the canvas itself and its random stream.
+
+    banned: ids [N] int64 that no slot may take. seams: what the first and the last slot may hold.
+    """
+
+    network: Denoiser
+    cache: KVCache
+    config: SamplerConfig
+    alphabet: Alphabet
+    banned: Tensor
+    patience: Patience = Patience()
+    seams: Seams = FREE
+
+    def unending(self) -> Setting:
+        """For a text part of which stays: an end token in a slot that is free would cut off what stands behind it."""
+        ends = torch.tensor(sorted(self.alphabet.end_token_ids), dtype=torch.int64, device=self.banned.device)
+        return replace(self, banned=torch.cat((self.banned, ends)))
+
+
+@dataclass(frozen=True)
 class Denoised:
     """ids and entropies (nats) of the gap's text; end_entropy: of the prediction that the text ends where it does,
     None when nothing said so (the gap is full). No step was run: no ids."""
@@ -75,108 +99,188 @@ class Denoised:
     stop: str
 
 
-def denoise(
-    network: Denoiser,
-    cache: KVCache,
-    canvas: Canvas,
-    config: SamplerConfig,
-    alphabet: Alphabet,
-    banned: Tensor,
-    generator: torch.Generator,
-    patience: Patience,
-) -> Denoised:
-    """Denoises the gap of `canvas` behind the prefix in `cache` until it is settled or patience or the budget is lost.
+def denoise(setting: Setting, canvas: Canvas, generator: torch.Generator) -> Denoised:
+    """Denoises the gap of `canvas` behind the prefix in the cache until it is settled or patience or the budget is
+    lost.
 
-    banned: ids [N] int64 never predicted. Head, sampler and stop test run on the free slots alone. A committed or
-    pinned slot conditions the next step with its own embedding, a free one with its expected embedding.
+    Head, sampler and stop test run on the free slots alone. A committed or pinned slot conditions the next step with
+    its own embedding, a free one with its expected embedding.
     """
-    budget = config.budget(int(canvas.free.sum()))
-    history: list[Tensor] = []
-    soft: Tensor | None = None
-    end_entropy: float | None = None
-    steps, stop = 0, BUDGET
-    slots = canvas.slots()
-    for remaining in range(budget, 0, -1):
-        if len(slots) == 0:
-            stop = CONVERGED
-            break
-        if lost := patience.lost():
-            stop = lost
-            break
-        hidden = network.denoise(canvas.ids[None], cache, soft)[0]
-        logits = network.logits(hidden[slots])
-        logits.index_fill_(1, banned, BANNED).div_(config.temperature(remaining, budget))
-        steps += 1
-        prediction = predict(logits)
-        canvas, removed = _step(canvas, slots, prediction, config, alphabet, generator)
-        calm = not config.commits and settled(prediction.argmax, history, prediction.entropy, config)
-        history.append(prediction.argmax)
-        left = canvas.free[slots]
-        if removed is not None:
-            history.clear()
-            calm = False
-            if removed[-1]:
-                end_entropy = float(canvas.entropy[_run_start(removed)])
-            left = left & ~removed[slots]
-            canvas = canvas.contracted(~removed)
-        slots = canvas.slots()
-        if calm or len(slots) == 0:
-            stop = CONVERGED
-            break
-        if remaining > 1:
-            soft = network.embed(canvas.ids)
-            soft[slots] = network.soft_embeddings(logits if len(slots) == len(logits) else logits[left])
-            soft = soft[None]
-    return _read(canvas, alphabet, end_entropy, steps, stop)
+    return denoise_all(setting, [canvas], [generator])[0]
 
 
-def _step(
-    canvas: Canvas,
-    slots: Tensor,
-    prediction: Prediction,
-    config: SamplerConfig,
-    alphabet: Alphabet,
-    generator: torch.Generator,
-) -> tuple[Canvas, Tensor | None]:
-    """Accepts, and renoises the rest. Returns the canvas and the surplus gap slots [G] still in it (None: none)."""
-    tokens = prediction.argmax if config.greedy else sample(prediction.probs, generator)
-    accepted = accept(prediction.entropy, config.entropy_bound)
-    if config.commit_threshold is not None:
-        accepted = accepted | (prediction.certainty >= config.commit_threshold)
-    noise = alphabet.noise.draw(len(slots), generator)
-    canvas = canvas.written(
-        slots,
-        tokens=torch.where(accepted, tokens, noise),
-        guess=prediction.argmax,
-        entropy=prediction.entropy,
-        committed=accepted if config.commits else None,
-    )
-    if alphabet.delete_token_id is None:
-        return canvas, None
-    deleted = torch.zeros_like(canvas.free).index_copy_(0, slots, accepted & (tokens == alphabet.delete_token_id))
-    if not deleted.any():
-        return canvas, None
-    return canvas, surplus(deleted, canvas.guess == alphabet.delete_token_id)
+def denoise_all(setting: Setting, canvases: Sequence[Canvas], generators: Sequence[torch.Generator]) -> list[Denoised]:
+    """Denoises each canvas as `denoise` would, in step. Patience is polled once for all of them before every step."""
+    runs = [_Run(setting, canvas, generator) for canvas, generator in zip(canvases, generators, strict=True)]
+    while active := [run for run in runs if run.stop is None]:
+        if lost := setting.patience.lost():
+            for run in active:
+                run.stop = lost
+            break
+        for _, alike in groupby(sorted(active, key=_Run.shape), key=_Run.shape):
+            _advance(setting, list(alike))
+    return [run.read() for run in runs]
+
+
+def reread(setting: Setting, canvas: Canvas) -> tuple[Canvas, Tensor]:
+    """What the network, seeing the whole canvas, says about the text in its gap, at temperature 1: the canvas with the
+    entropies of its predictions, and the probability of each slot's own token, [G]."""
+    hidden = setting.network.denoise(canvas.ids[None], setting.cache, None)[0, : len(canvas.gap)]
+    logits = setting.network.logits(hidden).index_fill_(1, setting.banned, BANNED)
+    prediction = predict(logits)
+    own = prediction.probs.gather(1, canvas.gap[:, None]).squeeze(1)
+    return replace(canvas, entropy=prediction.entropy), own
+
+
+def _advance(setting: Setting, runs: Sequence[_Run]) -> None:
+    """One denoise step of canvases of one length, as one batch."""
+    network = setting.network
+    given = [run.soft for run in runs if run.soft is not None]
+    canvases = torch.stack([run.canvas.ids for run in runs])
+    hidden = network.denoise(canvases, setting.cache, torch.stack(given) if given else None)
+    rows = [run.rows() for run in runs]
+    logits = network.logits(torch.cat([own[at] for own, at in zip(hidden, rows, strict=True)]))
+    logits.index_fill_(1, setting.banned, BANNED)
+    pieces = logits.split([len(at) for at in rows])
+    left = [run.step(own, at) for run, own, at in zip(runs, pieces, rows, strict=True)]
+    n_left = [int(mask.sum()) for mask in left]
+    if not any(n_left):
+        return
+    soft = network.soft_embeddings(logits if sum(n_left) == len(logits) else logits[torch.cat(left)])
+    for run, own in zip(runs, soft.split(n_left), strict=True):
+        if len(own):
+            run.soft = network.embed(run.canvas.ids)
+            run.soft[run.canvas.slots()] = own
+
+
+class _Run:
+    """One canvas on its way; `stop` is None while it has steps to go."""
+
+    def __init__(self, setting: Setting, canvas: Canvas, generator: torch.Generator) -> None:
+        self.canvas = canvas
+        self.soft: Tensor | None = None  # what conditions the next step, [C, H]; None: nothing, as in training
+        self.stop: str | None = None if len(canvas.slots()) else CONVERGED
+        self._setting, self._generator = setting, generator
+        self._budget = setting.config.budget(len(canvas.slots()))
+        self._steps = 0
+        self._history: list[Tensor] = []
+        self._end_entropy: float | None = None
+
+    def shape(self) -> tuple[int, bool]:
+        """Runs of one shape make one batch."""
+        return len(self.canvas.ids), self.soft is None
+
+    def rows(self) -> Tensor:
+        """Slots whose logits a step needs, ascending: the free ones, and the committed ones if they may be renoised."""
+        if self._renoises:
+            return torch.arange(len(self.canvas.gap), device=self.canvas.gap.device)
+        return self.canvas.slots()
+
+    def step(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Accepts and renoises by logits [N, V] of slots `rows` [N]. Returns the rows [N] bool that condition the next
+        step; none when there is none."""
+        config, alphabet = self._setting.config, self._setting.alphabet
+        self._setting.seams.impose(logits, rows, len(self.canvas.gap), BANNED)
+        shunned = self.canvas.shunned[rows]
+        if (shunned >= 0).any():
+            at = (shunned >= 0).nonzero().squeeze(1)
+            logits[at, shunned[at]] = BANNED
+        logits.div_(config.temperature(self._budget - self._steps, self._budget))
+        self._steps += 1
+        prediction, was_free = predict(logits), self.canvas.free[rows]
+        doubted = self._doubted(prediction, rows)
+        free = prediction if was_free.all() else prediction.at(was_free)
+        deleted = self._accept(free, rows[was_free])
+        calm = not config.commits and settled(free.argmax, self._history, free.entropy, config)
+        if config.wide_margin is not None and config.commits and doubted is None:
+            calm = wide(prediction.probs[self.canvas.free[rows]], config.wide_margin)
+        self._history.append(free.argmax)
+        if doubted is not None:
+            noise = alphabet.noise.draw(int(doubted.sum()), self._generator)
+            self.canvas = self.canvas.renoised(doubted, noise)
+        left = self.canvas.free[rows]
+        if deleted is not None:
+            calm = False  # and no earlier canvas has as many slots as the next one
+            left = left & ~deleted[rows]
+            self.canvas = self.canvas.contracted(~deleted)
+        if calm or not len(self.canvas.slots()):
+            self.stop = CONVERGED
+        elif self._steps == self._budget:
+            self.stop = BUDGET
+        return left if self.stop is None else torch.zeros_like(left)
+
+    @property
+    def _renoises(self) -> bool:
+        return self._setting.config.commits and self._setting.config.renoise_threshold is not None
+
+    def _doubted(self, prediction: Prediction, rows: Tensor) -> Tensor | None:
+        """Committed gap slots [G] whose token lost the network's confidence, for the first time; None: none."""
+        threshold = self._setting.config.renoise_threshold
+        if threshold is None or not self._renoises:
+            return None
+        own = prediction.probs.gather(1, self.canvas.gap[rows, None]).squeeze(1)
+        doubted = ~self.canvas.free & ~self.canvas.again & (own < threshold)  # rows are all slots of the gap
+        return doubted if doubted.any() else None
+
+    def _accept(self, prediction: Prediction, slots: Tensor) -> Tensor | None:
+        """Accepts, and renoises the rest. Returns the surplus gap slots [G] still in the canvas; None: none."""
+        config, alphabet = self._setting.config, self._setting.alphabet
+        tokens = prediction.argmax if config.greedy else sample(prediction.probs, self._generator)
+        accepted = accept(prediction.entropy, config.entropy_bound)
+        if config.commit_threshold is not None:
+            accepted = accepted | (prediction.certainty >= config.commit_threshold)
+        noise = alphabet.noise.draw(len(slots), self._generator)
+        self.canvas = self.canvas.written(
+            slots,
+            tokens=torch.where(accepted, tokens, noise),
+            guess=prediction.argmax,
+            entropy=prediction.entropy,
+            committed=accepted if config.commits else None,
+        )
+        if alphabet.delete_token_id is None:
+            return None
+        deleted = torch.zeros_like(self.canvas.free)
+        deleted.index_copy_(0, slots, accepted & (tokens == alphabet.delete_token_id))
+        if not deleted.any():
+            return None
+        # The slot of a healed seam is no surplus: what is surplus ends before it.
+        inside = slice(len(deleted) - self._n_seam)
+        looks_deleted = self.canvas.guess == alphabet.delete_token_id
+        deleted[inside] = surplus(deleted[inside], looks_deleted[inside])
+        if deleted[inside].any() and deleted[inside][-1]:
+            self._end_entropy = float(self.canvas.entropy[_run_start(deleted[inside])])
+        return deleted
+
+    @property
+    def _n_seam(self) -> int:
+        """Slots at the gap's end that hold the head of the suffix."""
+        return int(self._setting.seams.last is not None)
+
+    def read(self) -> Denoised:
+        """The text of the gap: the guesses, without undecided deletions, up to the first end token, and the seam."""
+        canvas, alphabet = self.canvas, self._setting.alphabet
+        stop = self.stop or BUDGET
+        if self._steps == 0 and len(canvas.slots()):
+            return Denoised((), (), None, 0, stop)
+        ids: list[int] = []
+        entropies: list[float] = []
+        end_entropy = self._end_entropy
+        said = list(zip(canvas.guess.tolist(), canvas.entropy.tolist(), strict=True))
+        seam = len(said) - self._n_seam
+        for token, entropy in said[:seam]:
+            if token in alphabet.end_token_ids:
+                end_entropy = entropy
+                break
+            if token != alphabet.delete_token_id:
+                ids.append(token)
+                entropies.append(entropy)
+                continue
+            end_entropy = entropy if end_entropy is None else max(end_entropy, entropy)
+        ids += [token for token, _ in said[seam:]]
+        entropies += [entropy for _, entropy in said[seam:]]
+        return Denoised(tuple(ids), tuple(entropies), end_entropy, self._steps, stop)
 
 
 def _run_start(removed: Tensor) -> int:
     """Where the run of removed slots that reaches the end of the gap begins."""
     return len(removed) - int(removed.flip(0).int().cumprod(0).sum())
-
-
-def _read(canvas: Canvas, alphabet: Alphabet, end_entropy: float | None, steps: int, stop: str) -> Denoised:
-    """The text of the gap: the guesses, without undecided deletions, up to the first end token."""
-    if steps == 0 and len(canvas.slots()):
-        return Denoised((), (), None, 0, stop)
-    ids: list[int] = []
-    entropies: list[float] = []
-    for token, entropy in zip(canvas.guess.tolist(), canvas.entropy.tolist(), strict=True):
-        if token in alphabet.end_token_ids:
-            end_entropy = entropy
-            break
-        if token != alphabet.delete_token_id:
-            ids.append(token)
-            entropies.append(entropy)
-            continue
-        end_entropy = entropy if end_entropy is None else max(end_entropy, entropy)
-    return Denoised(tuple(ids), tuple(entropies), end_entropy, steps, stop)

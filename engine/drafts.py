@@ -148,11 +148,13 @@ def causal(
     end_ids: frozenset[int],
     max_tokens: int,
     give_up: Callable[[], object],
+    barred: Tensor | None = None,
 ) -> tuple[list[int], bool]:
     """Greedy continuation of the prefix by the causal mode mixed with the file's n-grams.
 
     cache: holds `prefix_ids`; not changed. end_ids: tokens that end the draft (line breaks, for one line).
-    Returns the ids and whether they ended by themselves; give_up is polled at every token.
+    barred: bool [V], True where the first token must not be. Returns the ids and whether they ended by themselves;
+    give_up is polled at every token.
     """
     own = cache.fork(1, cache.length - 1)
     context = list(prefix_ids)
@@ -165,7 +167,7 @@ def causal(
         hidden = network.encode(torch.tensor([[context[-1], *guess]], device=network.device), own)[0]
         probs = torch.softmax(network.logits(hidden).index_fill_(1, banned, -torch.inf), dim=1)
         for place, guessed in enumerate([*guess, -1]):
-            id_ = _likeliest(probs[place], *ngram(file_ids, context))
+            id_ = _likeliest(probs[place], *ngram(file_ids, context), None if ids else barred)
             if id_ in end_ids:
                 return ids, True
             ids.append(id_)
@@ -193,12 +195,16 @@ def foresee(file_ids: np.ndarray, context: Sequence[int]) -> list[int]:
     return guess
 
 
-def _likeliest(probs: Tensor, followers: np.ndarray, shares: np.ndarray, matched: int) -> int:
-    """Argmax of the network's distribution [V] mixed with the n-gram's."""
+def _likeliest(
+    probs: Tensor, followers: np.ndarray, shares: np.ndarray, matched: int, barred: Tensor | None = None
+) -> int:
+    """Argmax of the network's distribution [V] mixed with the n-gram's, over what is not barred."""
     if matched:
         weight = ORDER_WEIGHT[matched]
         probs = probs * (1 - weight)
         probs[torch.from_numpy(followers)] += weight * torch.from_numpy(shares).to(probs)
+    if barred is not None:
+        probs = probs.masked_fill(barred.to(probs.device), -1.0)
     return int(probs.argmax())
 
 
@@ -221,3 +227,14 @@ def evidence(
         picked = log_probs.gather(1, ids[i, 1 : n + 1, None]).squeeze(1)
         scores.append((float(picked[len(gap) :].sum()), float(picked[: len(gap) + 1].mean())))
     return scores
+
+
+def surprise(network: Network, cache: KVCache, prefix_ids: Sequence[int], ids: Sequence[int]) -> Tensor:
+    """-log p of each of `ids` by the causal mode, given the prefix and those before it: [len(ids)], nats.
+
+    cache: holds `prefix_ids`; not changed.
+    """
+    own = cache.fork(1, cache.length - 1)
+    row = torch.tensor([[prefix_ids[-1], *ids]], device=network.device)
+    log_probs = torch.log_softmax(network.logits(network.encode(row, own)[0, :-1]), dim=-1)
+    return -log_probs.gather(1, row[0, 1:, None]).squeeze(1)

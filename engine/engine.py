@@ -10,67 +10,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 import torch
 
-from . import bundled, checkpoint
-from .denoise import CANCELLED, Alphabet, Patience, never
+from .denoise import CANCELLED, CONVERGED, Alphabet, Patience, never
+from .device import give_back, out_of_memory
 from .errors import EngineError
-from .fill import Candidate, Filler, Gap
+from .fill import Filled, Filler
+from .gap import Check, Gap
 from .gate import Gate
+from .loading import Outlook, look
+from .method import usual
 from .network import Network
-from .prefix import PrefixStore, anchored_start
+from .prefix import BYTE_BUDGET, PrefixStore
+from .prompt import prompt_for
+from .request import Infill, InfillRequest
 from .sampler import Noise, SamplerConfig
+from .selection import joined, pieces, within
+from .stored import read_json
 from .tokens import Manifest, Tokens
 
-BUNDLED = "midspan-mini"
+READ = 0.95  # share of the loading that is reading; the rest is the first fill
 WARM_UP = "def mean(values):\n    return sum(values) / "
-
-
-@dataclass(frozen=True)
-class InfillRequest:
-    """prefix, suffix: all of the text before and after the gap, of any length; the engine takes what it can use.
-
-    max_tokens: a hint for the gap's size, rounded up to one the checkpoint was trained with.
-    seed: 0 takes the likeliest token of every accepted slot; any other draws them, for another fill.
-    document: key under which the encoded prefix is kept between requests.
-    deadline: time.monotonic() seconds; the fill so far is the answer. cancelled: true means the answer is unwanted.
-    Both are polled at every denoise step.
-    """
-
-    prefix: str
-    suffix: str
-    max_tokens: int = 32
-    single_line: bool = True
-    seed: int = 0
-    document: str = ""
-    deadline: float | None = None
-    cancelled: Callable[[], bool] = never
-
-
-@dataclass(frozen=True)
-class Infill:
-    """A gap's text. Empty when nothing is missing, when cancelled, or when the deadline came before the first step.
-
-    source: who proposed the text, e.g. "canvas" or "canvas+causal"; candidates: all that were judged, best first.
-    entropies: of a text the canvas gave, nats per token; empty for others.
-    confidence: the gate's probability that the text is exactly right; for a checkpoint without a gate exp(-mean
-    entropy) over the tokens and the decision where they end; 0 when there was no time for either.
-    timings: seconds of "tokenize", "encode", "draft", "denoise", "rank".
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    entropies: tuple[float, ...]
-    steps: int
-    stop: str  # "converged" | "budget" | "deadline" | "cancelled"
-    timings: dict[str, float]
-    confidence: float
-    source: str = ""
-    candidates: tuple[Candidate, ...] = ()
+MOST_PIECES = 64  # of a selection that is rewritten
+TOO_LONG = "too long"
 
 
 @dataclass(frozen=True)
@@ -85,121 +49,211 @@ class Limits:
 class Engine:
     name: str
     limits: Limits
+    outlook: Outlook | None = None  # where it was loaded from a directory: what was planned, and what is smaller
 
     def __init__(
-        self, network: Network, tokens: Tokens, manifest: Manifest, sampler: SamplerConfig, gate: Gate | None = None
+        self,
+        network: Network,
+        tokens: Tokens,
+        manifest: Manifest,
+        sampler: SamplerConfig,
+        gate: Gate | None = None,
+        prefix_bytes: int = BYTE_BUDGET,
     ) -> None:
-        """gate None: the canvas alone fills, without drafts."""
+        """gate None: the canvas alone fills, without drafts. prefix_bytes: for encoded prefixes of all documents."""
         config = network.config
         self.name = manifest.name
         self.limits = Limits(manifest.prefix_tokens, manifest.canvas_tokens, manifest.gap_buckets)
         self._network, self._tokens, self._manifest = network, tokens, manifest
-        self._eos = config.eos_token_id[0]
-        ends = frozenset(config.eos_token_id) if manifest.delete_token_id is None else frozenset()
+        ends = tuple(dict.fromkeys((*config.eos_token_id, *sampler.eos_token_id)))
+        if max(ends) >= config.vocab_size:
+            raise EngineError(f"generation_config.json: eos_token_id is {max(ends)}, not below {config.vocab_size}")
+        alphabet = Alphabet(
+            Noise(config.vocab_size, manifest.mask_token_id),
+            manifest.delete_token_id,
+            frozenset(ends) if manifest.delete_token_id is None else frozenset(),
+        )
         self._filler = Filler(
             network,
             tokens,
             replace(sampler, commit_threshold=manifest.commit_threshold),
-            Alphabet(Noise(config.vocab_size, manifest.mask_token_id), manifest.delete_token_id, ends),
+            alphabet,
             gate,
             manifest.gap_buckets,
             manifest.canvas_tokens,
         )
-        self._n_tokens = lru_cache(maxsize=4096)(lambda line: len(tokens.encode(line)))
-        self._prefixes = PrefixStore(network)
+        self._prompt = prompt_for(tokens, manifest, ends)
+        self._prefixes = PrefixStore(network, prefix_bytes)
+        self.method = usual(manifest)
 
     @classmethod
-    def load(cls, directory: Path | None = None, *, device: str = "cpu", threads: int | None = None) -> Engine:
+    def load(
+        cls,
+        directory: Path | None = None,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        quantize: str | None = None,
+        on_progress: Callable[[float, str], None] | None = None,
+    ) -> Engine:
         """Loads a checkpoint directory (None: the bundled midspan-mini) and runs one fill to warm up.
 
-        threads: torch's, for the whole process; None leaves them. Raises EngineError.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps". threads: torch's, for the whole process; None leaves them.
+        quantize: as what to keep the experts ("bf16", "fp8", "int8", "int4"); None: as the free memory allows.
+        on_progress: called with the share that is done, from 0 to 1 and never falling, and a few words. Raises
+        EngineError.
         """
         if threads is not None:
             if threads < 1:
                 raise EngineError(f"threads is {threads}, expected at least 1")
             torch.set_num_threads(threads)
-        if directory is None:
-            directory = Path(str(resources.files(bundled))) / BUNDLED
-            if not directory.is_dir():
-                raise EngineError("this installation has no bundled model; name a checkpoint directory")
-        try:
-            target = torch.device(device)
-            torch.empty(1, device=target)
-        except (RuntimeError, AssertionError) as error:
-            raise EngineError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-        try:
-            network, config = checkpoint.load(directory, target, best_dtype(target))
-            manifest = Manifest.load(directory, config)
-            tokens = Tokens.load(directory, manifest, config)
-            generation = directory / "generation_config.json"
-            sampler = SamplerConfig.from_hf(checkpoint.read_json(generation) if generation.exists() else {})
-            gate = Gate.load(directory) if manifest.drafts else None
-            engine = cls(network, tokens, manifest, sampler, gate)
-            engine.infill(InfillRequest(WARM_UP, "\n"))
-        except torch.OutOfMemoryError as error:
-            raise EngineError(f"{directory.name} does not fit into the memory of {device}") from error
+        report = on_progress or (lambda share, words: None)
+        report(0.0, "")
+        outlook = look(directory, device, quantize)
+        directory, manifest = outlook.contents.directory, outlook.manifest
+        tokens = Tokens.load(directory, manifest, outlook.contents.config)
+        generation = directory / "generation_config.json"
+        sampler = SamplerConfig.from_hf(read_json(generation) if generation.exists() else {})
+        gate = Gate.load(directory) if manifest.drafts else None
+        network = outlook.load(lambda share, words: report(READ * share, words))
+        engine = cls(network, tokens, manifest, sampler, gate, outlook.prefix_bytes)
+        engine.outlook = outlook
+        report(READ, "warming up")
+        engine.infill(InfillRequest(WARM_UP, "\n"))
         engine._prefixes.clear()
+        report(1.0, "ready")
         return engine
 
     def infill(self, request: InfillRequest) -> Infill:
         """Fills the gap between `request.prefix` and `request.suffix`. Raises EngineError only when out of memory."""
+        return self._within_memory(lambda: self._infill(request))
+
+    def _within_memory(self, run: Callable[[], Infill]) -> Infill:
+        """What `run` gives. Running out of memory drops the encoded prefixes; the EngineError offers a smaller plan."""
         try:
             with torch.inference_mode():
-                return self._infill(request)
-        except torch.OutOfMemoryError as error:
-            self._prefixes.clear()
-            raise EngineError("the device ran out of memory while filling a gap") from error
+                return run()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        # Not in the handler: there the error, and with it every tensor of the failed request, would still be alive.
+        self._prefixes.clear()
+        give_back(self._network.device)
+        advice = f"; {self.outlook.advice()}" if self.outlook else ""
+        raise EngineError(f"{self._network.device} ran out of memory while filling a gap{advice}")
 
-    def _infill(self, request: InfillRequest) -> Infill:
+    def rewrite(
+        self,
+        prefix: str,
+        selection: str,
+        suffix: str,
+        strength: float,
+        instruction: str | None = None,
+        *,
+        seed: int = 0,
+        document: str = "",
+        deadline: float | None = None,
+        cancelled: Callable[[], bool] = never,
+        check: Check | None = None,
+    ) -> Infill:
+        """Another text for `selection`, which stands between `prefix` and `suffix`. Arguments as in InfillRequest.
+
+        strength: the share of it that is denoised anew, where the network doubts it most. 0 gives the selection back,
+        character for character; 1 is a fresh fill that depends on nothing of it but whether it is one line.
+        instruction: what is wanted, in words; a checkpoint that takes none ignores it.
+        A selection larger than a gap is rewritten from the top in pieces of whole lines, each seeing what became of
+        those above it; pieces there was no time for stay as they are, and "too long" is a selection of more than
+        MOST_PIECES, given back. Line ends of rewritten text are \\n. Raises EngineError when out of memory.
+        """
+        if not strength > 0 or (not selection and strength < 1):
+            return Infill(selection, (), (), 0, CONVERGED, {}, 1.0, "selection")
+        request = InfillRequest(
+            prefix,
+            suffix,
+            max_tokens=max(self.limits.gap_buckets),
+            single_line="\n" not in selection,
+            seed=seed,
+            document=document,
+            deadline=deadline,
+            cancelled=cancelled,
+            check=check,
+        )
+        if strength >= 1:
+            return self._within_memory(lambda: self._infill(request, instruction))
+        return self._within_memory(lambda: self._rewrite(request, selection, strength, instruction))
+
+    def _infill(self, request: InfillRequest, instruction: str | None = None) -> Infill:
         patience, clock = Patience(request.cancelled, request.deadline), _Clock()
-        prefix_ids, pinned_ids = self._prefix_ids(request.prefix), self._pinned_ids(request.suffix)
+        method = request.method or self.method
+        gap = self._gap(request, instruction, patience, clock)
+        if gap is None:
+            return Infill("", (), (), 0, patience.lost() or CANCELLED, clock.laps, 0.0)
+        return _infill(self._filler.fill(gap, method, patience, clock.lap), clock.laps)
+
+    def _rewrite(self, request: InfillRequest, selection: str, strength: float, instruction: str | None) -> Infill:
+        patience, clock = Patience(request.cancelled, request.deadline), _Clock()
+        texts = pieces(selection, lambda line: len(self._tokens.encode(line)), self._filler.size())
+        if len(texts) > MOST_PIECES:
+            return Infill(selection, (), (), 0, TOO_LONG, clock.laps, 0.0, "selection")
+        done: list[Infill] = []
+        for i, text in enumerate(texts):
+            if not text.strip():
+                done.append(Infill(text, (), (), 0, CONVERGED, {}, 1.0))
+                continue
+            before, after = "".join(one.text for one in done), "".join(texts[i + 1 :])
+            part = replace(
+                request,
+                prefix=request.prefix + before,
+                suffix=after + request.suffix,
+                single_line="\n" not in text,
+                check=within(request.check, before, after),
+            )
+            gap = self._gap(part, instruction, patience, clock)
+            filled = Filled((), 0, patience.lost() or CANCELLED)
+            if gap is not None:
+                filled = self._filler.rewrite(gap, text, strength, self.method, patience, clock.lap)
+            if filled.stop == CANCELLED:
+                return Infill("", (), (), filled.steps, CANCELLED, clock.laps, 0.0)
+            found = _infill(filled, clock.laps)
+            done.append(found if filled.candidates else replace(found, text=text, source="selection"))
+        return joined(done, clock.laps)
+
+    def _gap(self, request: InfillRequest, instruction: str | None, patience: Patience, clock: _Clock) -> Gap | None:
+        """The request's gap behind its encoded prefix; None where patience was lost over that."""
+        frame = self._prompt.frame(request.prefix, request.suffix, request.context, instruction)
         clock.lap("tokenize")
-        cache = self._prefixes.encode(request.document, prefix_ids, patience.lost)
+        cache = self._prefixes.encode(request.document, frame.prefix_ids, patience.lost)
         clock.lap("encode")
         if cache is None:
-            return Infill("", (), (), 0, patience.lost() or CANCELLED, clock.laps, 0.0)
-        gap = Gap(
+            return None
+        return Gap(
             prefix=request.prefix,
             suffix=request.suffix,
-            prefix_ids=prefix_ids,
-            pinned_ids=pinned_ids,
+            frame=frame,
             cache=cache,
             n_slots=request.max_tokens,
             single_line=request.single_line,
             seed=request.seed,
-        )
-        filled = self._filler.fill(gap, patience, clock.lap)
-        best, denoised = filled.best, filled.denoised
-        if best is None:
-            return Infill("", (), (), denoised.steps, denoised.stop, clock.laps, 0.0)
-        return Infill(
-            text=best.text,
-            tokens=best.ids,
-            entropies=best.denoised.entropies if best.denoised else (),
-            steps=denoised.steps,
-            stop=denoised.stop,
-            timings=clock.laps,
-            confidence=best.probability,
-            source="+".join(sorted(best.sources)),
-            candidates=filled.candidates,
+            draft=request.draft,
+            check=request.check,
         )
 
-    def _prefix_ids(self, text: str) -> list[int]:
-        budget = self.limits.prefix_tokens - 1
-        ids = self._tokens.encode(text[anchored_start(text, budget, self._n_tokens) :])
-        return [self._manifest.bos_token_id, *ids[max(0, len(ids) - budget) :]]
 
-    def _pinned_ids(self, suffix: str) -> list[int]:
-        """All the canvas could show if its gap vanished; where the file ends before, <eos> says so."""
-        ids, whole = self._tokens.head(suffix, self.limits.canvas_tokens)
-        return [*ids, self._eos] if whole else ids
-
-
-def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it; float32 elsewhere, where bfloat16 would be emulated and slower."""
-    if device.type == "cpu" and not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return torch.float32
-    return torch.bfloat16
+def _infill(filled: Filled, timings: dict[str, float]) -> Infill:
+    if not filled.candidates:
+        return Infill("", (), (), filled.steps, filled.stop, timings, 0.0)
+    best = filled.candidates[0]
+    return Infill(
+        text=best.text,
+        tokens=best.ids,
+        entropies=best.denoised.entropies if best.denoised else (),
+        steps=filled.steps,
+        stop=filled.stop,
+        timings=timings,
+        confidence=best.probability,
+        source="+".join(sorted(best.sources)),
+        candidates=filled.candidates,
+    )
 
 
 class _Clock:
@@ -211,4 +265,5 @@ class _Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.laps[stage], self._last = now - self._last, now
+        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
+        self._last = now

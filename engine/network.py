@@ -12,11 +12,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention
+from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
 from .cache import KVCache
 from .config import AttentionShape, NetworkConfig
-from .kernels import experts_torch, route_torch
+from .kernels import route, run_experts
+from .kernels.target import use_triton
+from .weights import Embedding
 
 PLAIN_ATTENTION = 2**18  # query-key pairs per head up to which attention is two plain products
 
@@ -114,10 +116,12 @@ class Router(nn.Module):
         self.per_expert_scale = nn.Parameter(torch.ones(config.num_experts))
 
     def forward(self, residual: Tensor) -> tuple[Tensor, Tensor]:
-        return route_torch(residual, self.proj.weight, self.scale, self.per_expert_scale, self.top_k, self.eps)
+        return route(residual, self.proj.weight, self.scale, self.per_expert_scale, self.top_k, self.eps)
 
 
 class Experts(nn.Module):
+    """Loading may replace either weight by a `Packed` (`weights.install`)."""
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         n, hidden, width = config.num_experts, config.hidden_size, config.moe_intermediate_size
@@ -125,7 +129,7 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(n, hidden, width))
 
     def forward(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
-        return experts_torch(x, weights, experts, self.gate_up_proj, self.down_proj)
+        return run_experts(x, weights, experts, self.gate_up_proj, self.down_proj)
 
 
 class Layer(nn.Module):
@@ -168,18 +172,18 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_conditioning = SelfConditioning(config)
 
     @property
     def device(self) -> torch.device:
-        return self.embed_tokens.weight.device
+        return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embed_tokens.weight.dtype
+        return next(self.parameters()).dtype  # packed weights are no parameters
 
     def new_cache(self, batch: int = 1) -> KVCache:
         return KVCache.empty(self.config, batch, self.device, self.dtype)
@@ -191,7 +195,7 @@ class Network(nn.Module):
     def soft_embeddings(self, logits: Tensor) -> Tensor:
         """Temperature-scaled logits [..., V] -> expected embeddings [..., H]: float32 softmax, weights' dtype after."""
         probs = torch.softmax(logits, dim=-1, dtype=torch.float32).to(self.dtype)
-        return (probs @ self.embed_tokens.weight) * self._embed_scale()
+        return self.embed_tokens.expected(probs) * self._embed_scale()
 
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
         """Causal pass over ids [B, T] behind what `cache` holds; appends to it. Returns normed hidden [B, T, H]."""
@@ -221,6 +225,10 @@ class Network(nn.Module):
         """
         n_slots = canvas.shape[1]
         ropes = self.ropes(torch.arange(cache.length, cache.length + n_slots, device=self.device))
+        if use_triton(canvas):
+            from .kernels.canvas_triton import canvas_triton, past_of  # noqa: PLC0415
+
+            return canvas_triton(self, canvas, past_of(cache, self.config, ropes, self.device), soft)
         x = self.self_conditioning.condition(self.embed(canvas), soft)
         for i, layer in enumerate(self.layers):
             window = self.config.attention(i).window
@@ -238,7 +246,7 @@ class Network(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Normed hidden [..., H] -> float32 logits [..., V], softcapped: c * tanh(l / c). The head is the embedding."""
         cap = self.config.final_logit_softcapping
-        return torch.tanh(linear(hidden, self.embed_tokens.weight).float() / cap) * cap
+        return torch.tanh(self.embed_tokens.head(hidden).float() / cap) * cap
 
     def ropes(self, positions: Tensor) -> dict[str, Rope]:
         """cos and sin [T, head_dim] per layer type for integer positions [T], in the network's dtype."""
@@ -254,7 +262,7 @@ class Network(nn.Module):
         return {self.config.attention(i).window for i in range(self.config.num_hidden_layers)}
 
     def _embed_scale(self) -> Tensor:
-        return torch.tensor(self.config.hidden_size**0.5, device=self.device, dtype=self.dtype)
+        return torch.full((), self.config.hidden_size**0.5, device=self.device, dtype=self.dtype)
 
 
 def inverse_frequencies(shape: AttentionShape, device: torch.device) -> Tensor:

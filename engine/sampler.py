@@ -22,11 +22,16 @@ BANNED = -1e9
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Names and defaults as in transformers' `generation_config.json`; the last two fields are ours.
+    """Names and defaults as in transformers' `generation_config.json`, but for `commit_threshold` and what follows.
 
+    eos_token_id: tokens that end a text; the released checkpoint lists three here, and only one in its `config.json`.
     commit_threshold None is DiffusionGemma's rule: the accepted set is found anew at every step. A number is the rule
     for mask noise: a slot is also accepted when its likeliest token has at least this probability, and an accepted
-    slot is committed, it never changes again.
+    slot is committed: it keeps its token.
+    renoise_threshold: a committed slot is renoised, once, when the network gives its token less than this probability
+    (renoised, not overwritten: a wrong token in sight misleads its neighbours). wide_margin: the fill is complete when
+    in every free slot the likeliest token leads the second by at least this much probability (the early exit of arXiv
+    2508.19982). None: neither; both are for canvases that commit.
     greedy: accepted slots take their likeliest token instead of a sampled one.
     """
 
@@ -36,8 +41,11 @@ class SamplerConfig:
     t_max: float = 0.8
     stability_threshold: int = 1
     confidence_threshold: float = 0.005  # nats
+    eos_token_id: tuple[int, ...] = ()
     commit_threshold: float | None = None
     greedy: bool = False
+    renoise_threshold: float | None = None
+    wide_margin: float | None = None
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> SamplerConfig:
@@ -54,7 +62,11 @@ class SamplerConfig:
                 raise EngineError(f"generation_config.json: {name} is {value!r}, expected a number, not negative")
         if not isinstance(given.get("max_denoising_steps", 1), int) or given.get("max_denoising_steps", 1) < 1:
             raise EngineError("generation_config.json: max_denoising_steps must be a whole number, at least 1")
-        sampler = cls(**given)
+        ends = config.get("eos_token_id")
+        listed = list(ends) if isinstance(ends, (list, tuple)) else [] if ends is None else [ends]
+        if any(type(id_) is not int or id_ < 0 for id_ in listed):
+            raise EngineError(f"generation_config.json: eos_token_id is {ends!r}, expected token ids")
+        sampler = cls(**given, eos_token_id=tuple(listed))
         if not 0 < sampler.t_min <= sampler.t_max:
             raise EngineError("generation_config.json: t_min must be above 0 and at most t_max")
         return sampler
@@ -95,6 +107,10 @@ class Prediction:
     certainty: Tensor  # [N] probability of the argmax
     entropy: Tensor  # [N] nats
 
+    def at(self, rows: Tensor) -> Prediction:
+        """Of some of the slots: a mask [N] or indices."""
+        return Prediction(self.probs[rows], self.argmax[rows], self.certainty[rows], self.entropy[rows])
+
 
 def predict(logits: Tensor) -> Prediction:
     """logits: [N, V] float32, banned tokens out, divided by the temperature."""
@@ -129,3 +145,11 @@ def settled(argmax: Tensor, previous: Sequence[Tensor], entropy: Tensor, config:
     if len(previous) < needed or not entropy.mean() < config.confidence_threshold:
         return False
     return all(torch.equal(argmax, earlier) for earlier in previous[len(previous) - needed :])
+
+
+def wide(probs: Tensor, margin: float) -> bool:
+    """Whether in every row of [N, V] the likeliest token leads the second by at least `margin`."""
+    if len(probs) == 0:
+        return True
+    first, second = probs.topk(2, dim=1).values.unbind(1)
+    return bool((first - second >= margin).all())

@@ -6,6 +6,7 @@ nothing of networks, canvases or where text comes from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from .errors import EngineError
 REPLACEMENT = "\ufffd"
 MANIFEST = "midspan.json"
 COMMIT_THRESHOLD = 0.9
+LONGEST_TOKEN = 32  # characters; longer ones only make `lines` stop early
+# Added tokens that structure a conversation; some tokenizers do not mark them special.
+CONTROL = re.compile(r"<\|\S+>|<\S+\|>|<unused\d+>")
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,17 @@ class Manifest:
     canvas_tokens: int  # gap and pinned slots together
     commit_threshold: float | None  # SamplerConfig.commit_threshold
     drafts: bool  # whether copies and the causal mode propose beside the canvas, and a gate chooses
+    prompt: str | None = None  # "base" | "gemma"; None: what the tokenizer suggests
+    context_tokens: int = 0  # the most of prefix_tokens that context gets; 0: the checkpoint is shown none
+    suffix_tokens: int = 0  # the same for suffix shown to the encoder, where the form has a place for it
+    healing: bool = True  # whether the tokens next to a gap go back into it
 
     @classmethod
     def load(cls, directory: Path, config: NetworkConfig) -> Manifest:
         """Raises EngineError naming the field that is wrong."""
         path = directory / MANIFEST
-        fields = read_json(path) if path.exists() else {"name": directory.name, "noise": "uniform"}
+        ours = path.exists()
+        fields = read_json(path) if ours else {"name": directory.name, "noise": "uniform"}
 
         def token(name: str, default: int | None) -> int | None:
             value = fields.get(name, default)
@@ -54,9 +63,9 @@ class Manifest:
                 raise EngineError(f"{MANIFEST}: {name} is {value!r}, expected a token id below {config.vocab_size}")
             return value
 
-        def size(name: str, value: Any, most: int) -> int:
-            if not (type(value) is int and 0 < value <= most):
-                raise EngineError(f"{MANIFEST}: {name} is {value!r}, expected a whole number from 1 to {most}")
+        def size(name: str, value: Any, most: int, least: int = 1) -> int:
+            if not (type(value) is int and least <= value <= most):
+                raise EngineError(f"{MANIFEST}: {name} is {value!r}, expected a whole number from {least} to {most}")
             return value
 
         noise, name = fields.get("noise", "uniform"), fields.get("name")
@@ -80,17 +89,28 @@ class Manifest:
         buckets = tuple(sorted(size("gap_buckets", gap, config.canvas_length) for gap in gaps))
         canvas = fields.get("canvas_tokens", min(buckets[-1] + 16, config.canvas_length))
         context = config.max_position_embeddings - config.canvas_length
+        prefix = size("prefix_tokens", fields.get("prefix_tokens", min(2048, context)), context)
+        prompt = fields.get("prompt")
+        if prompt not in (None, "base", "gemma"):
+            raise EngineError(f"{MANIFEST}: prompt is {prompt!r}, expected 'base' or 'gemma'")
+        shares = {
+            share: size(share, fields.get(share, 0 if ours else prefix // part), prefix // 2, least=0)
+            for share, part in (("context_tokens", 4), ("suffix_tokens", 8))
+        }
         return cls(
             name=name,
             mask_token_id=mask,
             delete_token_id=token("delete_token_id", None),
             bos_token_id=config.bos_token_id if bos is None else bos,
             special_token_ids=frozenset(special),
-            prefix_tokens=size("prefix_tokens", fields.get("prefix_tokens", min(2048, context)), context),
+            prefix_tokens=prefix,
             gap_buckets=buckets,
             canvas_tokens=max(buckets[-1], size("canvas_tokens", canvas, config.canvas_length)),
             commit_threshold=commit,
             drafts=fields.get("drafts") is True,
+            prompt=prompt,
+            healing=fields.get("healing") is not False,
+            **shares,
         )
 
 
@@ -105,14 +125,17 @@ class Tokens:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         added = tokenizer.get_added_tokens_decoder()
-        self.special = special | {id_ for id_, token in added.items() if token.special}
+        self._control = {
+            token.content: id_ for id_, token in added.items() if token.special or CONTROL.fullmatch(token.content)
+        }
+        self.special = special | set(self._control.values())
         self.newline = torch.zeros(vocab_size, dtype=torch.bool)
         self.unwritable = torch.ones(vocab_size, dtype=torch.bool)
         used = sorted(tokenizer.get_vocab(with_added_tokens=True).values())
-        texts = tokenizer.decode_batch([[id_] for id_ in used], skip_special_tokens=False)
-        breaking = [id_ for id_, text in zip(used, texts, strict=True) if "\n" in text or "\r" in text]
-        self.newline[breaking] = True
-        self.unwritable[[id_ for id_ in used if id_ not in self.special]] = False
+        self._used = [id_ for id_ in used if id_ not in self.special]
+        self._breaking = frozenset(id_ for id_, text in self.texts().items() if "\n" in text or "\r" in text)
+        self.newline[list(self._breaking)] = True
+        self.unwritable[self._used] = False
 
     @classmethod
     def load(cls, directory: Path, manifest: Manifest, config: NetworkConfig) -> Tokens:
@@ -128,6 +151,15 @@ class Tokens:
         if largest >= config.vocab_size:
             raise EngineError(f"{path} has token id {largest}, config.json a vocabulary of {config.vocab_size}")
         return cls(tokenizer, manifest.special_token_ids, config.vocab_size)
+
+    def texts(self) -> dict[int, str]:
+        """Text of every id that stands for text; computed anew at every call."""
+        decoded = self._tokenizer.decode_batch([[id_] for id_ in self._used], skip_special_tokens=False)
+        return dict(zip(self._used, decoded, strict=True))
+
+    def control(self, name: str) -> int | None:
+        """Id of the control token of that name, which no text becomes; None where there is none."""
+        return self._control.get(name)
 
     def encode(self, text: str) -> list[int]:
         """Ids of any string. Lines end in \\n, as in training; lone surrogates, which are no characters, are U+FFFD."""
@@ -158,6 +190,18 @@ class Tokens:
             if len(ids) >= n_tokens + 8:  # the ids next to the cut may be other ones in the whole text
                 return ids[:n_tokens], False
             length *= 2
+
+    def lines(self, text: str, n_tokens: int) -> list[int]:
+        """Ids of the first lines of `text` that fit into `n_tokens`, the last one ended by a line break; where the
+        first line alone is longer, of its beginning."""
+        text = text[: LONGEST_TOKEN * n_tokens]
+        if not text.strip():
+            return []
+        ids, whole = self.head(text if text.endswith("\n") else text + "\n", n_tokens)
+        if whole:
+            return ids
+        ends = [n for n, id_ in enumerate(ids, 1) if id_ in self._breaking]
+        return ids[: ends[-1]] if ends else ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids` without special ones. Bytes at either end that are part of a character are trimmed; where such

@@ -5,7 +5,17 @@ Pure: knows nothing of models, editors, files or the network. Broken code is the
 
 from .check import SyntaxError_, new_errors
 from .languages import language_for
+from .selection import Selection, choose_selection
 from .spans import Span, choose_span
 from .syntax import Syntax
 
-__all__ = ["Span", "Syntax", "SyntaxError_", "choose_span", "language_for", "new_errors"]
+__all__ = [
+    "Selection",
+    "Span",
+    "Syntax",
+    "SyntaxError_",
+    "choose_selection",
+    "choose_span",
+    "language_for",
+    "new_errors",
+]

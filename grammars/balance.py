@@ -92,13 +92,13 @@ def _pair(text: str, at: int, opened: list[int], strays: list[int], pairs: dict[
 @lru_cache(maxsize=128)
 def _tokens(language: Language) -> re.Pattern[str]:
     parts = []
-    if language.line_comment:
-        parts.append(rf"(?P<line>{re.escape(language.line_comment)}[^\r\n]*)")
-    elif not language.known:
-        parts.append(r"(?P<line>^[ \t]*(?://|--|;|#(?=[\s#!])|%(?=\s))[^\r\n]*)")
-    if language.block_comment:
+    if language.block_comment:  # first: in Lua its opener begins as a line comment does
         opener, closer = map(re.escape, language.block_comment)
         parts.append(rf"(?P<block>{opener}[\s\S]*?{closer})|(?P<unclosed>{opener}[\s\S]*)")
+    if language.line_comments:
+        parts.append(f"(?P<line>{_line_comment(language)})")
+    elif not language.known:
+        parts.append(r"(?P<line>^[ \t]*(?://|--|;|#(?=[\s#!])|%(?=\s))[^\r\n]*)")
     for i, (whole, broken) in enumerate(language.literals):
         parts.append(f"(?P<whole{i}>{whole})|(?P<broken{i}>{broken})")
     parts.append(r"(?P<bracket>[()\[\]{}])")
@@ -108,9 +108,14 @@ def _tokens(language: Language) -> re.Pattern[str]:
 @lru_cache(maxsize=128)
 def _blank(language: Language) -> re.Pattern[str]:
     parts = [r"\s+"]
-    if language.line_comment:
-        parts.append(rf"{re.escape(language.line_comment)}[^\r\n]*")
     if language.block_comment:
         opener, closer = map(re.escape, language.block_comment)
         parts.append(rf"{opener}[\s\S]*?{closer}")
+    if language.line_comments:
+        parts.append(_line_comment(language))
     return re.compile(f"(?:{'|'.join(parts)})*")
+
+
+def _line_comment(language: Language) -> str:
+    markers = "|".join(map(re.escape, language.line_comments))
+    return rf"{language.comment_guard}(?:{markers})[^\r\n]*"

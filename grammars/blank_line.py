@@ -12,15 +12,23 @@ from dataclasses import dataclass
 
 from .balance import CLOSERS, WINDOW, Balance, line_start, skip_blank
 from .indentation import margin, unit, width
+from .roles import body_role, holds_statements
 from .syntax import Syntax
 
-_HEADER = re.compile(r"[ \t]*(?:async|case|class|def|elif|else|except|finally|for|if|match|try|while|with)\b", re.ASCII)
-_LABEL = re.compile(r"[ \t]*(?:case\b.*|default[ \t]*|(?:public|private|protected)\b[\w \t]*):\Z")
+MAX_HEADER = 2048
+"""Code points of a statement that are tried as a header."""
+
+MAX_BRANCHES = 4
+
+# A statement that is not over: a value is to follow, or the one statement of a branch without braces.
+_GOES_ON = re.compile(
+    r"(?:[^=<>!:]=|=>|->)\Z|\A[ \t]*(?:\}[ \t]*)?(?:(?:else[ \t]+)?(?:if|for|while|foreach)\b[^\r\n]*\)|else)\Z"
+)
 
 
 @dataclass(frozen=True)
 class BlankLine:
-    opens_body: bool  # the code above is a header (or brace, or label) whose body is still blank
+    opens: str  # "function" or "body", if the code above is a header (or brace, or label) whose body is still blank
     indent: str  # what a line filled in here is expected to begin with
 
 
@@ -32,27 +40,54 @@ def blank_line(syntax: Syntax, offset: int, end: int, typed: str, seen: Balance)
     text, language = syntax.text, syntax.language
     last = _last_code(text, offset, seen)
     if last < 0:
-        return BlankLine(False, typed)
+        return BlankLine("", typed)
     ahead = skip_blank(text, end, min(len(text), end + WINDOW), language)
     following = text[ahead : ahead + 1]
     inward = unit(text, offset, language)
     header = _header(syntax, last, seen)
     if header >= 0:
-        outer = margin(text, _statement_line(text, header, seen))
+        first = _statement_line(text, header, seen)
+        outer = margin(text, first)
+        if language.flat:
+            return BlankLine("" if following and following != text[first] else "body", typed or outer)
         has_body = following and following not in CLOSERS and width(margin(text, ahead)) > width(outer)
+        if has_body:
+            return BlankLine("", typed or outer + inward)
         deeper = width(typed) > width(outer)
-        if not has_body and (deeper or not typed or not language.indented):
-            return BlankLine(True, typed if deeper else outer + inward)
-        return BlankLine(False, typed or outer + inward)
-    outer = margin(text, _statement_line(text, last, seen))
-    if text[last] in "([{":
+        # Where indentation makes the block, a cursor that was left at the header's own margin still means its body.
+        indent = typed if deeper or (typed and not language.indented) else outer + inward
+        return BlankLine(body_role(_header_text(text, header, seen)), indent)
+    first = _statement_line(text, last, seen)
+    outer = margin(text, first)
+    if text[last] in "([{" or (not language.indented and _GOES_ON.search(text[max(first, last - WINDOW) : last + 1])):
         expected = outer + inward
+    elif text[last] == "," and seen.open and first <= seen.open[-1] and text[seen.open[-1] + 1] not in "\r\n":
+        # What follows its bracket on the same line goes on under it.
+        column = seen.open[-1] + 1 - line_start(text, seen.open[-1])
+        expected = outer + (inward if "\t" in outer else " " * (column - len(outer)))
     elif language.indented:
-        # At the margin between two statements, the outer of the two goes on.
-        expected = min(outer, margin(text, ahead) if following else "", key=width)
+        # At the margin between two statements, the outer of the two goes on; what follows a dash may be deeper.
+        below = margin(text, ahead) if following else ""
+        in_item = text.startswith("- ", first + len(outer)) and width(below) > width(outer)
+        expected = below if in_item else min(outer, below, key=width)
     else:
-        expected = outer
-    return BlankLine(False, typed or expected)
+        expected = _after_branch(text, first, outer, seen)
+    return BlankLine("", typed or expected)
+
+
+def _after_branch(text: str, first: int, indent: str, seen: Balance) -> str:
+    """The indentation after a statement that begins on the line at `first`: if it is the one statement of a branch
+    without braces, the branch's own."""
+    for _ in range(MAX_BRANCHES):
+        last = _last_code(text, first, seen)
+        if last < 0 or text[last] not in ")e":
+            return indent
+        above = _statement_line(text, last, seen)
+        outer = margin(text, above)
+        if width(outer) >= width(indent) or not _GOES_ON.search(text[max(above, last - WINDOW) : last + 1]):
+            return indent
+        first, indent = above, outer
+    return indent
 
 
 def _header(syntax: Syntax, last: int, seen: Balance) -> int:
@@ -72,17 +107,18 @@ def _header(syntax: Syntax, last: int, seen: Balance) -> int:
 
 def _opens_body(syntax: Syntax, last: int, seen: Balance) -> bool:
     text, language = syntax.text, syntax.language
-    if text[last] == ":":
-        if language.known and not language.indented:
-            return _LABEL.match(text[line_start(text, last) : last + 1]) is not None
-        first = _statement_line(text, last, seen)
-        in_brackets = any(first <= bracket < last for bracket in seen.open)
-        return not in_brackets and (not language.known or _HEADER.match(text, first) is not None)
-    if text[last] != "{" or language.indented:
+    if text[last] == "{" and not language.indented:
+        return holds_statements(syntax, last)
+    first = _statement_line(text, last, seen)
+    if last - first > MAX_HEADER or any(first <= bracket < last for bracket in seen.open):
         return False
-    brace = syntax.node_over(syntax.byte(last), syntax.byte(last + 1))
-    holder = brace.parent if brace and not brace.is_error else None
-    return holder is None or holder.is_error or holder.type in language.blocks
+    return re.search(language.header, text[first : last + 1]) is not None
+
+
+def _header_text(text: str, header: int, seen: Balance) -> str:
+    """The statement up to the colon or brace at `header`, which may have a line of its own."""
+    last = header if text[line_start(text, header) : header].strip() else _last_code(text, header, seen)
+    return text[max(_statement_line(text, last, seen), header - MAX_HEADER) : header] if last >= 0 else ""
 
 
 def _last_code(text: str, end: int, seen: Balance) -> int:

@@ -7,207 +7,90 @@ code that parsed no longer does, not the shape of trees. Knows nothing of models
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass, replace
 
-from .balance import WINDOW, balance
-from .prose import code_start
-from .syntax import Flaw, Syntax
+from .compare import SyntaxError_, compare, gap_between, unexplained
+from .cpython import refused
+from .syntax import Syntax
+from .window import LIMIT, Window, window
 
-PLACEHOLDERS = ("x", ";", "x;")
-"""What is tried in the gap of a text broken around it: an expression, a member or statement, both."""
-
-MAX_REACH = 4096
-"""Bytes beyond the gap up to which stand-ins are tried."""
-
-_FAR = 1 << 62
+MENDED_SECONDS = 0.0025
+"""CPU seconds for the second look at an edit of broken text."""
 
 
 @dataclass(frozen=True)
-class SyntaxError_:  # noqa: N801 - the trailing underscore keeps the builtin's name free
-    """One new error: code points of the text after the edit."""
+class Checked:
+    """errors: new ones, in order, in code points of the text after the edit. Found in `before` and `after`, pieces of
+    the two texts or the whole of them: a position p of the text after is p - shift there."""
 
-    start: int
-    end: int
-    kind: str  # "error": text that does not parse; "missing": a token that is not there; "unbalanced": bracket or quote
-    missing: str = ""  # the node the grammar expected at `start`, for kind "missing"
-
-
-@dataclass(frozen=True)
-class _Gap:
-    """What differs between two texts: bytes [start, end) of the one, [start, new_end) of the other.
-
-    `left` and `right` are the blank bytes on either side: a parser puts a MISSING node before them or after.
-    """
-
-    start: int
-    end: int
-    new_end: int
-    left: int
-    right: int
-
-    def beside(self, flaws: tuple[Flaw, ...]) -> list[Flaw]:
-        """Those of the one text's flaws that touch the gap, blanks aside."""
-        return [f for f in flaws if f.start <= self.end + self.right and f.end >= self.start - self.left]
-
-    def filled(self, flaw: Flaw) -> bool:
-        """Whether a flaw of the other text touches what was filled in, blanks aside."""
-        return flaw.start <= self.new_end + self.right and flaw.end >= self.start - self.left
-
-    def twin(self, flaw: Flaw) -> Flaw:
-        """A flaw of the other text where it would stand in the one."""
-        moved = self.new_end - self.end if flaw.start >= self.new_end else 0
-        return Flaw(flaw.start - moved, flaw.end - moved, flaw.missing)
-
-    def reach(self, flaw: Flaw, end: int) -> tuple[int, int]:
-        """The bytes a flaw covers before the gap and after `end`, blanks beside the gap aside."""
-        return max(0, self.start - self.left - flaw.start), max(0, flaw.end - self.right - end)
+    errors: list[SyntaxError_]
+    before: Syntax
+    after: Syntax
+    shift: int = 0
 
 
 def new_errors(before: Syntax, after: Syntax, start: int, end: int) -> list[SyntaxError_]:
     """Errors in `after` that `before` does not explain, in order.
 
     `after` is `before` with one range replaced; `after.text[start:end]` is what stands there now (code points,
-    clamped to the text). Without trees, brackets and quotes near the edit are compared instead. Never raises.
+    clamped to the text). Without trees, brackets and quotes near the edit are compared instead. Never raises. In a
+    large Python text only the statements around the edit are looked at (see `window`).
     """
+    return checked(before, after, start, end).errors
+
+
+def checked(before: Syntax, after: Syntax, start: int, end: int) -> Checked:
+    """As `new_errors`, with what was looked at."""
     if before.text == after.text:
-        return []
-    start, old_end, end = _aligned(before, after, start, end)
-    if before.tree is not None and after.tree is None and not before.flaws and start < end:
-        # A whole text parsed in time, and with the fill it was given up: only a search for recovery costs that.
-        return [SyntaxError_(start, end, "error")]
-    if before.tree is None or after.tree is None:
-        return _unbalanced(before, after, start, old_end, end)
-    if not after.flaws:
-        return []
-    gap = _gap(before, after, start, old_end, end)
-    found = _unexplained(before.flaws, after, gap)
-    if not gap.beside(before.flaws) or not any(map(gap.filled, after.flaws)):
-        return [_error(after, flaw) for flaw in found]
-    # The text was broken at the gap itself, mostly for want of what was filled in. What is left of that once anything
-    # at all stands there is the breakage the fill may keep.
-    base, stand_in = _least_broken(before, start, old_end, gap)
-    base_gap = replace(gap, end=stand_in)
-    strict = _unexplained(base.flaws, after, base_gap)
-    errors = [_error(after, flaw) for flaw in strict if gap.filled(flaw) or flaw in found]
-    if not errors and base_gap.beside(base.flaws):
-        # An ERROR around the gap hides what happens inside it.
-        return _unbalanced(before, after, start, old_end, end)
-    return errors
+        return Checked([], before, after)
+    start, old_end, end = aligned(before, after, start, end)
+    near = window(before, start, old_end) if end - start <= LIMIT else None
+    if near is None:
+        return Checked(compare(before, after, start, old_end, end), before, after)
+    shift, cut = near.shift, near.syntax
+    filled = after if cut is before else cut.edited(start - shift, old_end - shift, after.text[start:end])
+    found = compare(cut, filled, start - shift, old_end - shift, end - shift)
+    if found and cut is not before and _broken_beside(before, near) and _mended(before, after, start, old_end, end):
+        found = []
+    if not found and before.language.id == "python":
+        found = _refused(cut, filled, start - shift, old_end - shift, end - shift)
+    low, high = near.start, near.end + end - old_end
+    errors = [
+        replace(error, start=min(max(error.start + shift, low), high), end=min(max(error.end + shift, low), high))
+        for error in found
+    ]
+    return Checked(errors, cut, filled, shift)
 
 
-def _aligned(before: Syntax, after: Syntax, start: int, end: int) -> tuple[int, int, int]:
+def _broken_beside(before: Syntax, near: Window) -> bool:
+    """Whether an error of the old text crosses the window's borders or stands beside them."""
+    low, high = before.byte(near.start), before.byte(near.end)
+    return any(
+        flaw.start < low < flaw.end + LIMIT or flaw.start - LIMIT < high < flaw.end or flaw.end == high
+        for flaw in before.flaws
+    )
+
+
+def _mended(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> bool:
+    """Whether the whole text with the edit has no new error: then the old text's breakage reached out of the window,
+    and the edit ends it. A text that parses is quick to parse again; one that takes long is broken still."""
+    if after.tree_within(MENDED_SECONDS) is None:
+        return False
+    return not after.flaws or not unexplained(before.flaws, after, gap_between(before, after, start, old_end, end))
+
+
+def _refused(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> list[SyntaxError_]:
+    """What the language's own compiler refuses of an edit that tree-sitter lets pass."""
+    if after.tree is None or after.flaws:
+        return []  # what tree-sitter refuses, but for an older reason, CPython refuses as well
+    fill = after.text[start:end]
+    found = refused(before.text, start, old_end, fill, waits="\n" not in fill)
+    return [SyntaxError_(found.start, found.end, "refused", found.message)] if found else []
+
+
+def aligned(before: Syntax, after: Syntax, start: int, end: int) -> tuple[int, int, int]:
     """(start, end of the range in `before`, end of the range in `after`), so that what follows both is as long."""
     growth = len(after.text) - len(before.text)
     start = min(max(start, 0), len(before.text), len(after.text))
     end = min(max(end, start, start + growth), len(after.text))
     return start, end - growth, end
-
-
-def _gap(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> _Gap:
-    first, last = before.byte(start), before.byte(old_end)
-    behind, ahead = before.data[max(0, first - WINDOW) : first], before.data[last : last + WINDOW]
-    left, right = len(behind) - len(behind.rstrip()), len(ahead) - len(ahead.lstrip())
-    return _Gap(first, last, after.byte(end), left, right)
-
-
-def _error(syntax: Syntax, flaw: Flaw) -> SyntaxError_:
-    kind = "missing" if flaw.missing else "error"
-    return SyntaxError_(syntax.point(flaw.start), syntax.point(flaw.end), kind, flaw.missing)
-
-
-def _unexplained(old: tuple[Flaw, ...], after: Syntax, gap: _Gap) -> list[Flaw]:
-    """Flaws of the new text with no counterpart in the old one.
-
-    Away from the gap, a flaw is explained by the same one or by an ERROR over the same text. At the gap, each needs
-    an old one of its own that reached at least as far on both sides, and none explains an ERROR within the filled
-    text. A MISSING node may have moved: one of the same kind that is gone from elsewhere explains it.
-    """
-    same = set(old)
-    broken = _merged([(flaw.start, flaw.end) for flaw in old if not flaw.missing])
-    beside = gap.beside(old)
-    left_over: list[Flaw] = []
-    for flaw in after.flaws:
-        twin = gap.twin(flaw)
-        if not gap.filled(flaw):
-            i = bisect_right(broken, (twin.start, _FAR)) - 1
-            explained = twin in same or (i >= 0 and twin.end <= broken[i][1])
-            match = twin if twin in same else None
-        else:
-            match = _match(flaw, beside, gap)
-            explained = match is not None
-        if match is not None:
-            same.discard(match)
-            if match in beside:
-                beside.remove(match)
-        if not explained:
-            left_over.append(flaw)
-    gone = Counter(flaw.missing for flaw in same if flaw.missing)
-    found: list[Flaw] = []
-    for flaw in left_over:
-        if flaw.missing and gone[flaw.missing] > 0:
-            gone[flaw.missing] -= 1
-        else:
-            found.append(flaw)
-    return found
-
-
-def _match(flaw: Flaw, beside: list[Flaw], gap: _Gap) -> Flaw | None:
-    within = gap.start <= flaw.start < flaw.end <= gap.new_end or (
-        flaw.start == flaw.end and gap.start < flaw.start < gap.new_end
-    )
-    if within:
-        return None
-    left, right = gap.reach(flaw, gap.new_end)
-    for old in beside:
-        old_left, old_right = gap.reach(old, gap.end)
-        if old.missing in ("", flaw.missing) and old_left >= left and old_right >= right:
-            return old
-    return None
-
-
-def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _least_broken(before: Syntax, start: int, old_end: int, gap: _Gap) -> tuple[Syntax, int]:
-    """`before` with that stand-in for the fill (or none) which leaves the least broken beside it, and the byte where
-    the stand-in ends. Breakage that reaches far is not the want of a fill, and costly to parse again."""
-    least, base, base_end = _extent(before, gap), before, gap.end
-    for placeholder in PLACEHOLDERS[:1] if before.language.indented else PLACEHOLDERS:
-        if least == (0, 0) or least[1] > MAX_REACH:
-            break
-        tried = before.edited(start, old_end, placeholder)
-        end = gap.start + len(placeholder)
-        extent = _extent(tried, replace(gap, end=end))
-        if tried.tree is not None and extent < least:
-            least, base, base_end = extent, tried, end
-    return base, base_end
-
-
-def _extent(syntax: Syntax, gap: _Gap) -> tuple[int, int]:
-    """How much is broken beside the gap: the number of flaws, and the bytes they reach beyond it."""
-    flaws = gap.beside(syntax.flaws)
-    return len(flaws), sum(sum(gap.reach(flaw, gap.end)) for flaw in flaws)
-
-
-def _unbalanced(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> list[SyntaxError_]:
-    """Brackets and quotes near the edit that are unmatched now and were not before."""
-    first = code_start(before, start)
-    old = _unmatched(before, first, min(len(before.text), old_end + WINDOW))
-    new = _unmatched(after, first, min(len(after.text), end + WINDOW))
-    growth = end - old_end
-    explained = {at if at < start else at + growth for at in old if at < start or at >= old_end}
-    return [SyntaxError_(at, at + 1, "unbalanced") for at in new if at not in explained]
-
-
-def _unmatched(syntax: Syntax, start: int, end: int) -> list[int]:
-    seen = balance(syntax.text, start, end, syntax.language)
-    return sorted((*seen.open, *seen.strays))

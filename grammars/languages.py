@@ -1,34 +1,22 @@
 """The table of languages: which grammar parses a document, and what its nodes and its lexis are called.
 
-Knows nothing of documents, cursors or models. A grammar wheel is imported when its language is first asked for;
-a wheel that is missing or refused by tree-sitter means "no tree", never an error, and every caller then works from
-`literals`, `line_comment` and `block_comment` alone. An unknown languageId gets a row of its own with only those.
+Read from `languages.toml`, which says what the fields mean. Knows nothing of documents, cursors or models. A grammar is
+loaded when its language is first asked for; where there is none, every caller works from `literals`, the comments and
+`header` alone. An unknown languageId gets a row of its own that knows only brackets and quotes.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass, replace
-from functools import lru_cache
+import re
+import tomllib
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from typing import Any
 
 from tree_sitter import Language as Grammar
 
-# A literal is (pattern of the whole literal, pattern of one that is never closed). Used where no tree can be trusted.
-Literal = tuple[str, str]
-
-_DOUBLE: Literal = (r'"(?:\\[\s\S]|[^"\\\r\n])*"', r'"(?:\\[\s\S]|[^"\\\r\n])*\\?')
-_SINGLE: Literal = (r"'(?:\\[\s\S]|[^'\\\r\n])*'", r"'(?:\\[\s\S]|[^'\\\r\n])*\\?")
-_DOUBLE_LINES: Literal = (r'"(?:\\[\s\S]|[^"\\])*"', r'"[\s\S]*')
-_TRIPLE_DOUBLE: Literal = (r'"""(?:\\[\s\S]|[^\\])*?"""', r'"""[\s\S]*')
-_TRIPLE_SINGLE: Literal = (r"'''(?:\\[\s\S]|[^\\])*?'''", r"'''[\s\S]*")
-_TEMPLATE: Literal = (r"`(?:\\[\s\S]|[^`\\])*`", r"`[\s\S]*")
-_GO_RAW: Literal = (r"`[^`]*`", r"`[\s\S]*")
-_RUST_RAW: Literal = (r'(?<![A-Za-z0-9_])b?r(?P<hashes>#*)"[\s\S]*?"(?P=hashes)', r'(?<![A-Za-z0-9_])b?r#*"[\s\S]*')
-_RUST_CHAR: Literal = (r"'(?:\\[^\r\n']+|[^'\\\r\n])'", r"(?!)")  # a lone quote begins a lifetime
-_CPP_RAW: Literal = (r'R"(?P<tag>[^()\\\s]{0,16})\([\s\S]*?\)(?P=tag)"', r'R"[^()\\\s]{0,16}\([\s\S]*')
-# In C++ a quote may separate digits; in an unknown language it may be an apostrophe.
-_CHAR: Literal = (r"(?<![0-9])'(?:\\[\s\S]|[^'\\\r\n])*'", r"(?<![0-9])'(?:\\[\s\S]|[^'\\\r\n])*\\?")
-_QUOTED: Literal = (r"(?<!\w)'(?:\\[\s\S]|[^'\\\r\n])*'", r"(?!)")
+from .bridge import load
+from .literals import LITERALS, Literal
 
 
 @dataclass(frozen=True)
@@ -40,14 +28,21 @@ class Language:
     """
 
     id: str
-    module: str = ""
-    function: str = "language"
-    indented: bool = False  # a header's colon and the indentation make blocks, not braces
+    wheel: str = ""  # "module" or "module:function" of an official grammar wheel
+    bridged: str = ""  # the grammar's name in tree-sitter-languages
+    known: bool = False  # whether the table has a row for it; its grammar may still be missing
+    indented: bool = False  # indentation makes blocks, not braces or words
     unit: str = "    "  # one level of indentation where the file does not show its own
-    line_comment: str = ""
+    line_comments: tuple[str, ...] = ()
+    comment_guard: str = ""  # pattern of no width: what must stand around the marker of a line comment
     block_comment: tuple[str, str] | None = None
-    literals: tuple[Literal, ...] = (_DOUBLE, _QUOTED)
+    literals: tuple[Literal, ...] = (LITERALS["double"], LITERALS["quoted"])
     long_quotes: tuple[str, ...] = ()  # quotes that close a string of several lines as they open it
+    types_first: bool = False  # a function's type stands before its name
+    flat: bool = False  # a header's body is not indented
+    interpolation: str = ""  # what begins code inside a string
+    header: str = r":\Z"  # what a statement is like, beside one that ends in a brace, whose body is to follow
+    hazard: str = ""  # text that the grammar's C code does not survive: it must not be parsed
     statements: frozenset[str] = frozenset()
     blocks: frozenset[str] = frozenset()
     strings: frozenset[str] = frozenset()
@@ -55,181 +50,58 @@ class Language:
     embedded: frozenset[str] = frozenset()
 
     @property
-    def known(self) -> bool:
-        """Whether the table has a row for it (its grammar may still be missing)."""
-        return bool(self.module)
+    def line_comment(self) -> str:
+        """What begins a comment to the end of the line; "" in a language without one."""
+        return self.line_comments[0] if self.line_comments else ""
+
+    def survives(self, data: bytes) -> bool:
+        """Whether the grammar's C code can be given this text (UTF-8): some text it dies of, or never returns from."""
+        return not self.hazard or re.search(self.hazard.encode(), data) is None
 
     def grammar(self) -> Grammar | None:
-        """The tree-sitter grammar, loaded at the first call; None where there is none to load."""
-        return _load(self.module, self.function) if self.module else None
-
-
-@lru_cache(maxsize=128)
-def _load(module: str, function: str) -> Grammar | None:
-    try:
-        return Grammar(getattr(importlib.import_module(module), function)())
-    except (ImportError, AttributeError, OSError, TypeError, ValueError):
-        return None
-
-
-def _names(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
-_C_COMMENTS = ("/*", "*/")
-
-_PYTHON = Language(
-    "python",
-    "tree_sitter_python",
-    indented=True,
-    line_comment="#",
-    literals=(_TRIPLE_DOUBLE, _TRIPLE_SINGLE, _DOUBLE, _SINGLE),
-    long_quotes=('"""', "'''"),
-    statements=_names(
-        "expression_statement return_statement import_statement import_from_statement future_import_statement "
-        "assert_statement delete_statement raise_statement pass_statement break_statement continue_statement "
-        "global_statement nonlocal_statement type_alias_statement"
-    ),
-    blocks=_names("block module"),
-    strings=_names("string"),
-    comments=_names("comment"),
-    embedded=_names("interpolation"),
-)
-
-_JAVASCRIPT = Language(
-    "javascript",
-    "tree_sitter_javascript",
-    unit="  ",
-    line_comment="//",
-    block_comment=_C_COMMENTS,
-    literals=(_DOUBLE, _SINGLE, _TEMPLATE),
-    long_quotes=("`",),
-    statements=_names(
-        "expression_statement lexical_declaration variable_declaration return_statement throw_statement "
-        "import_statement export_statement break_statement continue_statement debugger_statement"
-    ),
-    blocks=_names("program statement_block class_body switch_body"),
-    strings=_names("string template_string regex"),
-    comments=_names("comment html_comment"),
-    embedded=_names("template_substitution"),
-)
-
-_TYPESCRIPT = replace(
-    _JAVASCRIPT,
-    id="typescript",
-    module="tree_sitter_typescript",
-    function="language_typescript",
-    statements=_JAVASCRIPT.statements | _names("type_alias_declaration import_alias"),
-    blocks=_JAVASCRIPT.blocks | _names("interface_body object_type enum_body"),
-)
-
-_RUST = Language(
-    "rust",
-    "tree_sitter_rust",
-    line_comment="//",
-    block_comment=_C_COMMENTS,
-    literals=(_RUST_RAW, _DOUBLE_LINES, _RUST_CHAR),
-    statements=_names("let_declaration expression_statement use_declaration const_item static_item type_item"),
-    blocks=_names("source_file block declaration_list field_declaration_list enum_variant_list match_block"),
-    strings=_names("string_literal raw_string_literal char_literal"),
-    comments=_names("line_comment block_comment"),
-)
-
-_GO = Language(
-    "go",
-    "tree_sitter_go",
-    unit="\t",
-    line_comment="//",
-    block_comment=_C_COMMENTS,
-    literals=(_DOUBLE, _CHAR, _GO_RAW),
-    long_quotes=("`",),
-    statements=_names(
-        "expression_statement assignment_statement short_var_declaration var_declaration const_declaration "
-        "return_statement inc_statement dec_statement go_statement defer_statement send_statement "
-        "break_statement continue_statement goto_statement import_declaration package_clause type_declaration"
-    ),
-    blocks=_names(
-        "source_file block field_declaration_list interface_type expression_switch_statement type_switch_statement "
-        "select_statement"
-    ),
-    strings=_names("interpreted_string_literal raw_string_literal rune_literal"),
-    comments=_names("comment"),
-)
-
-_JAVA = Language(
-    "java",
-    "tree_sitter_java",
-    line_comment="//",
-    block_comment=_C_COMMENTS,
-    literals=(_TRIPLE_DOUBLE, _DOUBLE, _CHAR),
-    long_quotes=('"""',),
-    statements=_names(
-        "expression_statement local_variable_declaration field_declaration return_statement throw_statement "
-        "break_statement continue_statement yield_statement assert_statement import_declaration package_declaration"
-    ),
-    blocks=_names(
-        "program block class_body interface_body enum_body enum_body_declarations switch_block constructor_body "
-        "annotation_type_body"
-    ),
-    strings=_names("string_literal character_literal"),
-    comments=_names("line_comment block_comment"),
-    embedded=_names("string_interpolation"),
-)
-
-_C = Language(
-    "c",
-    "tree_sitter_c",
-    line_comment="//",
-    block_comment=_C_COMMENTS,
-    literals=(_DOUBLE, _CHAR),
-    statements=_names(
-        "expression_statement declaration field_declaration return_statement break_statement continue_statement "
-        "goto_statement type_definition preproc_include preproc_def"
-    ),
-    blocks=_names("translation_unit compound_statement field_declaration_list enumerator_list declaration_list"),
-    strings=_names("string_literal char_literal"),
-    comments=_names("comment"),
-)
-
-_CPP = replace(
-    _C,
-    id="cpp",
-    module="tree_sitter_cpp",
-    literals=(_CPP_RAW, _DOUBLE, _CHAR),
-    statements=_C.statements | _names("throw_statement using_declaration alias_declaration"),
-    strings=_C.strings | _names("raw_string_literal"),
-)
-
-# JSON's strings are its code, so none of them counts as prose.
-_JSON = Language(
-    "json",
-    "tree_sitter_json",
-    unit="  ",
-    line_comment="//",
-    block_comment=_C_COMMENTS,
-    literals=(_DOUBLE,),
-    blocks=_names("object"),
-    comments=_names("comment"),
-)
-
-LANGUAGES: dict[str, Language] = {
-    "c": _C,
-    "cpp": _CPP,
-    "cuda-cpp": _CPP,
-    "go": _GO,
-    "java": _JAVA,
-    "javascript": _JAVASCRIPT,
-    "javascriptreact": _JAVASCRIPT,
-    "json": _JSON,
-    "jsonc": _JSON,
-    "python": _PYTHON,
-    "rust": _RUST,
-    "typescript": _TYPESCRIPT,
-    "typescriptreact": replace(_TYPESCRIPT, id="typescriptreact", function="language_tsx"),
-}
-"""LSP languageId → row."""
+        """The tree-sitter grammar, loaded at the first call; None where there is none to load. Never raises."""
+        return load(self.wheel, self.bridged) if self.wheel or self.bridged else None
 
 
 def language_for(language_id: str) -> Language:
-    """The row for an LSP languageId (case does not matter); a bare fallback row where the table has none."""
-    return LANGUAGES.get(language_id.lower()) or Language(language_id)
+    """The row for an LSP languageId or a common alias (case does not matter); a bare row where the table has none."""
+    key = language_id.lower()
+    return LANGUAGES.get(key) or LEXICAL.get(key) or Language(language_id)
+
+
+def id_of(name: str, interpreter: str = "") -> str:
+    """The row's name for a file's name, or for the interpreter its first line names; "" where no row claims it."""
+    suffixes = [name[at:] for at, char in enumerate(name) if char == "."]
+    wanted = [name, *[ending.lower() for ending in suffixes], f"#!{interpreter}"]
+    return next((_FILES[key] for key in wanted if key in _FILES), "")
+
+
+def _row(name: str, table: dict[str, dict[str, Any]]) -> Language:
+    written = dict(table[name])
+    like = written.pop("like", "")
+    row = replace(_row(like, table), id=name) if like else Language(name, known=True, header=r"(?!)")
+    values: dict[str, Any] = {}
+    for key, value in written.items():
+        field = key.removeprefix("+")
+        if field == "literals":
+            values[field] = tuple(LITERALS[literal] for literal in value)
+        elif field in _SETS:
+            values[field] = frozenset(value.split()) | (getattr(row, field) if key != field else frozenset())
+        elif field not in ("ids", "files"):
+            values[field] = tuple(value) if isinstance(value, list) else value
+    return replace(row, **values)
+
+
+_SETS = {field.name for field in fields(Language) if field.type == "frozenset[str]"}
+_TABLE: dict[str, dict[str, Any]] = tomllib.loads(
+    files(__package__ or "midspan.grammars").joinpath("languages.toml").read_text(encoding="utf-8")
+)
+_ROWS = {name: _row(name, _TABLE) for name in _TABLE}
+_KEYS = {key: _ROWS[name] for name, row in _TABLE.items() for key in (name, *row.get("ids", ()))}
+_FILES = {file: name for name, row in _TABLE.items() for file in row.get("files", ())}
+
+LANGUAGES: dict[str, Language] = {key: row for key, row in _KEYS.items() if row.wheel or row.bridged}
+"""languageId → row, of languages that have a grammar."""
+
+LEXICAL: dict[str, Language] = {key: row for key, row in _KEYS.items() if key not in LANGUAGES}
+"""languageId → row, of languages read by brackets, quotes, comments and indentation alone."""

@@ -6,12 +6,15 @@ brackets-and-quotes reading of the text answers as well. Knows nothing of spans.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tree_sitter import Node
 
 from .balance import WINDOW, balance, line_end, line_start
 from .syntax import Syntax, ancestors
+
+_MARKED = re.compile(r"[$fFtT][@rR]?[\"']|@?\$+@?\"")
 
 LOOK_BACK = 16
 """ERROR nodes before the cursor searched for a quote or comment that is never closed."""
@@ -36,7 +39,8 @@ def prose_at(syntax: Syntax, offset: int) -> Prose | None:
         if node.type in syntax.language.embedded:
             return None
         if node.type in syntax.language.strings and node.start_byte < at < node.end_byte:
-            return Prose("string", syntax.point(node.start_byte))
+            start = syntax.point(node.start_byte)
+            return None if node.has_error and _interpolated(syntax, start, offset) else Prose("string", start)
         if node.type in syntax.language.comments:
             return Prose("comment", syntax.point(node.start_byte))
     if at > 0 and (comment := _line_comment_ending_at(syntax, at)) is not None:
@@ -66,14 +70,14 @@ def code_start(syntax: Syntax, offset: int) -> int:
 
 def _line_comment_ending_at(syntax: Syntax, at: int) -> Node | None:
     """The end of a line comment is still in it; the end of a block comment is not."""
-    prefix = syntax.language.line_comment.encode()
+    prefixes = tuple(marker.encode() for marker in syntax.language.line_comments)
     data = syntax.data
-    if not prefix:
+    if not prefixes:
         return None
     for node in ancestors(syntax.node_over(at - 1, at), 3):
         if node.type in syntax.language.comments:
             # Some grammars end a documentation comment after its line break.
-            ended = data[at - 1 : at] in (b"\n", b"\r") or not data.startswith(prefix, node.start_byte)
+            ended = data[at - 1 : at] in (b"\n", b"\r") or not data.startswith(prefixes, node.start_byte)
             return None if ended else node
     return None
 
@@ -112,4 +116,15 @@ def _never_closed(syntax: Syntax, at: int) -> Prose | None:
 
 def _by_text(syntax: Syntax, offset: int, start: int) -> Prose | None:
     seen = balance(syntax.text, start, offset, syntax.language)
-    return Prose(seen.inside, seen.inside_start) if seen.inside else None
+    if not seen.inside or (seen.inside == "string" and _interpolated(syntax, seen.inside_start, offset)):
+        return None
+    return Prose(seen.inside, seen.inside_start)
+
+
+def _interpolated(syntax: Syntax, start: int, offset: int) -> bool:
+    """Whether code inside the string that begins at `start` is still open at `offset`."""
+    text, opener = syntax.text, syntax.language.interpolation
+    if not opener or (opener == "{" and not _MARKED.search(text, max(0, start - 3), start + 3)):
+        return False
+    at = text.rfind(opener, start, offset)
+    return at >= 0 and not any(closer in text[at:offset] for closer in '})"')

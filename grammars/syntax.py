@@ -12,7 +12,6 @@ Positions handed in and out are code points of `text`; the tree counts UTF-8 byt
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from tree_sitter import Node, Parser, Tree
 
 from .languages import Language, language_for
 from .offsets import Offsets, encode
+from .told import tell
 
 MAX_BYTES = 1_000_000
 """A larger text is not parsed: a first parse costs about 0.13 µs a byte, and far more in text that is not code."""
@@ -42,8 +42,6 @@ MAX_CLIMB = 64
 """Ancestors looked at: a parent costs tree-sitter a walk from the root, and broken code can nest very deep."""
 
 _CHUNK = 16_384
-
-_TURNS = re.compile(r"""[\r\n"'\\#]""")
 
 
 class Flaw(NamedTuple):
@@ -68,7 +66,15 @@ class Syntax:
     @classmethod
     def parse(cls, text: str, language_id: str) -> Syntax:
         """Any text, any languageId; never raises."""
-        return _unparsed(text, language_for(language_id))
+        return cls.of(text, language_for(language_id))
+
+    @classmethod
+    def of(cls, text: str, language: Language) -> Syntax:
+        """Any text; never raises."""
+        if len(text) > MAX_BYTES or language.grammar() is None:
+            return cls(text, language)
+        data = encode(text)
+        return cls(text, language, Offsets.of(text, data) if len(data) <= MAX_BYTES else None)
 
     def edited(self, start: int, old_end: int, new: str) -> Syntax:
         """The version in which text[start:old_end] is replaced by `new`.
@@ -79,7 +85,7 @@ class Syntax:
             raise ValueError(f"edit [{start}, {old_end}) lies outside a text of {len(self.text)} code points")
         text = self.text[:start] + new + self.text[old_end:]
         if self.offsets is None:
-            return _unparsed(text, self.language)
+            return Syntax.of(text, self.language)
         first, last = self.offsets.byte(start), self.offsets.byte(old_end)
         replacement = encode(new)
         old = self.offsets.data
@@ -95,11 +101,7 @@ class Syntax:
         if nearest is None or len(replacement) > len(data) // 2:
             return Syntax(text, self.language, offsets, None, 0, self.pause)
         earlier = nearest.copy()
-        back = int(start == old_end and self.language.indented and _extends_name(nearest, old, first, new))
-        place = _place((0, 0), old, 0, first - back)
-        last_place = _place(place, old, first - back, last - back)
-        new_place = _place(place, replacement, 0, len(replacement))
-        earlier.edit(first - back, last - back, first - back + len(replacement), place, last_place, new_place)
+        tell(earlier, old, data, first, last, first + len(replacement), indented=self.language.indented)
         return Syntax(text, self.language, offsets, earlier)
 
     @cached_property
@@ -108,6 +110,15 @@ class Syntax:
         if self.offsets is None or self.paused:
             return None
         return _run(self.language, self.offsets.data, self.earlier)
+
+    def tree_within(self, seconds: float) -> Tree | None:
+        """The tree if it is there or takes no more than `seconds` of CPU; a failure is not remembered."""
+        if self._looked_at or self.offsets is None or self.paused:
+            return self.tree
+        tree = _run(self.language, self.offsets.data, self.earlier, seconds)
+        if tree is not None:
+            self.__dict__["tree"] = tree
+        return tree
 
     @property
     def _looked_at(self) -> bool:
@@ -161,16 +172,11 @@ def ancestors(node: Node | None, most: int = MAX_CLIMB) -> Iterator[Node]:
         node, most = node.parent, most - 1
 
 
-def _unparsed(text: str, language: Language) -> Syntax:
-    if len(text) > MAX_BYTES or language.grammar() is None:
-        return Syntax(text, language)
-    data = encode(text)
-    return Syntax(text, language, Offsets.of(text, data) if len(data) <= MAX_BYTES else None)
-
-
-def _run(language: Language, data: bytes, old: Tree | None) -> Tree | None:
+def _run(language: Language, data: bytes, old: Tree | None, seconds: float | None = None) -> Tree | None:
     """One parse within its allowance; None when it was given up. `old` is already edited to fit `data`."""
-    deadline = time.thread_time() + (PARSE_SECONDS if old is None else REPARSE_SECONDS)
+    if seconds is None:
+        seconds = PARSE_SECONDS if old is None else REPARSE_SECONDS
+    deadline = time.thread_time() + seconds
 
     def read(byte: int, _: object) -> bytes:
         return data[byte : byte + _CHUNK]
@@ -186,27 +192,3 @@ def _run(language: Language, data: bytes, old: Tree | None) -> Tree | None:
         return parser.parse(read, old_tree=old, progress_callback=late)
     except ValueError:
         return None
-
-
-def _extends_name(tree: Tree, data: bytes, byte: int, new: str) -> bool:
-    """Whether `new` may be told to Python's parser as inserted before the last byte of a name rather than behind it.
-
-    A line of Python ends in tokens of no width. An insertion at the end of its last name voids them, the scanner's
-    state then fits nothing behind them, and the rest of the file is parsed again (tree-sitter-python 0.25). Told a byte
-    earlier, the edit voids the same name and shifts the same nodes, and leaves those tokens be. For that, no other
-    token may begin at that byte: the name is longer, or has blanks before it, which count with it. Text that changes
-    how a line is read from there on (quotes, comments, joined lines) is told as it is.
-    """
-    leaf = tree.root_node.descendant_for_byte_range(byte - 1, byte) if byte > 1 and not _TURNS.search(new) else None
-    if leaf is None or leaf.type != "identifier" or leaf.end_byte != byte:
-        return False
-    return leaf.start_byte < byte - 1 or data[byte - 2 : byte - 1].isspace()
-
-
-def _place(origin: tuple[int, int], data: bytes, start: int, end: int) -> tuple[int, int]:
-    """(row, column in bytes) after data[start:end] that begins at `origin`; rows end at a line feed only, as
-    tree-sitter counts them."""
-    rows = data.count(b"\n", start, end)
-    if not rows:
-        return origin[0], origin[1] + end - start
-    return origin[0] + rows, end - data.rfind(b"\n", start, end) - 1

@@ -21,8 +21,24 @@ def main() -> NoReturn:
         from .fill import demo  # noqa: PLC0415
 
         sys.exit(demo(_options(arguments), arguments.picture))
+    if arguments.command == "why":
+        from .explain import why_file  # noqa: PLC0415
+
+        path, line, column = arguments.place
+        sys.exit(why_file(path, line, column, _options(arguments)))
+    if arguments.command == "doctor":
+        from .doctor import doctor  # noqa: PLC0415
+        from .findings import Wishes  # noqa: PLC0415
+
+        sys.exit(doctor(Wishes(arguments.model, arguments.device, arguments.quantize), arguments.json))
+    if arguments.command == "replay":
+        from .replay import replay  # noqa: PLC0415
+
+        sys.exit(replay(arguments.recording))
+    if arguments.command == "serve-http":
+        _serve_http(arguments)
     if arguments.stdio:
-        _serve(arguments.log_level)
+        _serve(arguments.log_level, arguments.record)
     _parser().error("nothing to do: give --stdio, or a command")
 
 
@@ -33,14 +49,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log-level", default="warning", choices=("debug", "info", "warning", "error"), help="of the log on stderr"
     )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="write every message, with the text of all open files, to FILE"
+    )
     # vscode-languageclient appends it to every server's command line; we are told the same in `initialize`.
     parser.add_argument("--clientProcessId", type=int, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="")
     fill = commands.add_parser("fill", help="fill the gap at a place in a file and print it")
     fill.add_argument("place", type=_place, metavar="FILE:LINE[:COLUMN]", help="counted from 1; default: line's end")
     demo = commands.add_parser("demo", help="fill the gap in a small sample")
-    for command in (fill, demo):
+    why = commands.add_parser("why", help="say what would be suggested at a place in a file, or why nothing")
+    why.add_argument("place", type=_place, metavar="FILE:LINE[:COLUMN]", help="counted from 1; default: line's end")
+    replay = commands.add_parser("replay", help="run a recorded session again and compare its answers")
+    replay.add_argument("recording", type=Path, metavar="FILE", help="what --record has written")
+    check = commands.add_parser("doctor", help="say whether all is here that a fill needs, and what to do if not")
+    check.add_argument("--json", action="store_true", help="for programs")
+    check.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps (default: cpu)")
+    check.add_argument("--quantize", choices=("bf16", "fp8", "int8", "int4"), help="default: as memory allows")
+    http = commands.add_parser("serve-http", help="serve clients of llama.cpp and OpenAI on this machine's loopback")
+    http.add_argument("--port", type=_port, default=8012, help="default: 8012; 0: any free one")
+    http.add_argument("--token-file", type=Path, metavar="FILE", help="default: $MIDSPAN_HTTP_TOKEN, or made up")
+    for command in (fill, demo, why, check, http):
         command.add_argument("--model", type=_directory, help="directory of a checkpoint (default: the bundled one)")
+    for command in (fill, demo):
         command.add_argument("--picture", type=Path, metavar="FILE", help="also save what is printed as SVG")
     return parser
 
@@ -59,25 +90,60 @@ def _directory(argument: str) -> Path:
     return path
 
 
+def _port(argument: str) -> int:
+    if not (argument.isascii() and argument.isdigit() and int(argument) < 65536):
+        raise argparse.ArgumentTypeError(f"{argument!r} is not a port")
+    return int(argument)
+
+
 def _options(arguments: argparse.Namespace) -> dict[str, object]:
     return {"model": str(arguments.model)} if arguments.model else {}
 
 
-def _serve(level: str) -> NoReturn:
+def _serve_http(arguments: argparse.Namespace) -> NoReturn:
+    from .http import serve_http  # noqa: PLC0415
+
+    format_ = "%(asctime)s %(name)s %(levelname)s %(message)s"
+    logging.basicConfig(level=arguments.log_level.upper(), stream=sys.stderr, format=format_)
+    code = serve_http(_options(arguments), arguments.port, arguments.token_file)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # as below
+
+
+def _serve(level: str, record: Path | None) -> NoReturn:
     from .startup import lean_imports  # noqa: PLC0415
     from .stdio import Stdio  # noqa: PLC0415
 
-    wire = Stdio()  # first of all: whatever is imported from here on may print
+    recorder = None
+    if record is None:
+        wire = Stdio()  # first of all: whatever is imported from here on may print
+    else:
+        from .recording import HOLDS, RecordedStdio, Recorder  # noqa: PLC0415
+
+        try:
+            recorder = Recorder(record)
+        except OSError as error:
+            sys.exit(f"midspan: cannot record to {record}: {error.strerror}")
+        print(f"midspan: recording to {record}: {HOLDS}", file=sys.stderr)
+        wire = RecordedStdio(recorder)
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(level.upper())  # what the editor's log wants to know is not wanted here
     logging.getLogger("pygls").setLevel(logging.ERROR)  # below that it logs whole messages, and so the user's text
     with lean_imports():
         from .server import Server  # noqa: PLC0415
         from .transport import serve  # noqa: PLC0415
 
+    server = Server()
+    if recorder is not None:
+        server.stage, recorder.excluded = recorder.stage, server.session.excluded
     try:
-        code = serve(Server(), wire)
+        code = serve(server, wire)
     except KeyboardInterrupt:
         code = 130
+    if recorder is not None:
+        recorder.close()
     sys.stderr.flush()
     # Not sys.exit: that would wait for the engine thread, which may be in the middle of a step.
     os._exit(code)

@@ -5,14 +5,15 @@ from its snapshot alone. Knows nothing of the protocol, of open documents or of 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .lines import common_prefix, line_end, line_ending, line_start, plain
 from .postprocess import Surroundings, postprocess
 
 if TYPE_CHECKING:
-    from ..engine import Candidate, Engine
+    from ..engine import Candidate, Engine, Infill
     from ..grammars import Span, Syntax
 
 FOLLOWING = 2000  # characters below the cursor that the filters compare with
@@ -62,7 +63,8 @@ class Outcome:
     """What became of a request, and what it took."""
 
     reason: str  # "shown", or why there is no suggestion
-    suggestion: Suggestion | None = None
+    suggestions: tuple[Suggestion, ...] = ()  # different texts for the same place, best first
+    origin: str = ""  # "remembered", "prefetched", "disk": computed for an earlier request; "": for this one
     kind: str = ""  # of the span
     model: str = ""
     source: str = ""  # who proposed the text: "canvas", "causal", "copy", or several
@@ -71,6 +73,10 @@ class Outcome:
     confidence: float = 0.0
     stop: str = ""  # why the engine stopped
     timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        return self.suggestions[0] if self.suggestions else None
 
 
 def follow(syntax: "Syntax | None", text: str, language_id: str) -> "Syntax":
@@ -82,9 +88,9 @@ def follow(syntax: "Syntax | None", text: str, language_id: str) -> "Syntax":
     before = syntax.text
     if before == text:
         return syntax
-    head = _common(before, text)
+    head = common_prefix(before, text)
     room = min(len(before), len(text)) - head
-    tail = _common(before[::-1], text[::-1], room)
+    tail = common_prefix(before[::-1], text[::-1], room)
     return syntax.edited(head, len(before) - tail, text[head : len(text) - tail])
 
 
@@ -97,94 +103,144 @@ class Limits:
     seed: int
     deadline: float  # time.monotonic()
     cancelled: Callable[[], bool]
+    most: int = 1  # different fills
+    prose: bool = False  # fill inside comments and strings too
 
 
-def complete(snapshot: Snapshot, syntax: "Syntax", engine: "Engine", limits: Limits) -> Outcome:
-    """Choose the span at the snapshot's cursor and fill it. `syntax` is that of `snapshot.text`."""
+def complete(snapshot: Snapshot, syntax: "Syntax", engine: "Engine", limits: Limits, context: str = "") -> Outcome:
+    """Choose the span at the snapshot's cursor and fill it. `syntax` is that of `snapshot.text`.
+
+    context: text from elsewhere that the engine is shown before everything else.
+    """
     from ..grammars import choose_span  # noqa: PLC0415
 
     clock = _Clock()
-    span = choose_span(syntax, snapshot.offset)
+    span = choose_span(syntax, snapshot.offset, prose=limits.prose)
     clock.lap("span")
     if span is None:
         return Outcome("no span here", model=engine.name, timings=clock.timings)
-    line_end = _line_around(syntax.text, snapshot.offset)[1]
-    if not snapshot.offset == span.start <= span.end <= line_end:
+    place = _Place(snapshot, syntax, span)
+    if not snapshot.offset == span.start <= span.end <= place.line_end:
         return Outcome("the span leaves the line", kind=span.kind, model=engine.name, timings=clock.timings)
-    return _fill(snapshot, syntax, span, engine, limits, clock)
+    infill = _infill(place, engine, limits, context)
+    clock.lap("engine")
+    clock.timings.update(infill.timings)
+    why, chosen = ("cancelled", []) if infill.stop == "cancelled" else _chosen(place, infill, limits)
+    clock.lap("check")
+    best: Candidate | None = chosen[0][0] if chosen else next(iter(infill.candidates), None)
+    return Outcome(
+        reason="shown" if chosen else why,
+        suggestions=tuple(place.suggestion(fill) for _, fill in chosen),
+        kind=span.kind,
+        model=engine.name,
+        source="+".join(sorted(best.sources)) if best else "",
+        steps=infill.steps,
+        tokens=len(best.ids) if best else 0,
+        confidence=best.probability if best else 0.0,
+        stop=infill.stop,
+        timings=clock.timings,
+    )
 
 
-def _fill(
-    snapshot: Snapshot, syntax: "Syntax", span: "Span", engine: "Engine", limits: Limits, clock: "_Clock"
-) -> Outcome:
+class _Place:
+    """One span of one snapshot: what stands around it, and what a text in it would be."""
+
+    def __init__(self, snapshot: Snapshot, syntax: "Syntax", span: "Span") -> None:
+        text = syntax.text
+        self.snapshot, self.syntax, self.span = snapshot, syntax, span
+        self.line_end = line_end(text, snapshot.offset)
+        self.around = Surroundings(
+            before=text[line_start(text, span.start) : span.start],
+            replaced=text[span.start : span.end],
+            rest=text[span.end : self.line_end],
+            following=plain(text[self.line_end : self.line_end + FOLLOWING]),
+            single_line=span.single_line,
+        )
+
+    def breaks(self, fill: str) -> bool:
+        """Whether `fill` in the span brings syntax errors that were not there before."""
+        from ..grammars import new_errors  # noqa: PLC0415
+
+        start = self.span.start
+        return bool(new_errors(self.syntax, self._with(fill), start, start + len(fill)))
+
+    def culprits(self, fill: str) -> Sequence[tuple[int, int]]:
+        """What of a whole fill is suspect, for the engine to think again about; of what would be shown of it."""
+        from ..grammars.repair import culprits  # noqa: PLC0415
+
+        kept, _ = postprocess(fill, self.around)
+        if kept is None:
+            return []
+        shown, start = kept if fill.startswith(kept) else fill, self.span.start
+        return culprits(self.syntax, self._with(shown), start, start + len(shown))
+
+    def _with(self, fill: str) -> "Syntax":
+        return self.syntax.edited(self.span.start, self.span.end, fill)
+
+    def fit(self, candidate: "Candidate") -> tuple[str | None, str]:
+        """What of a candidate is worth showing, or None and why nothing is."""
+        fill, reason = postprocess(candidate.text, self.around)
+        if fill is None:
+            return None, reason
+        ending = line_ending(self.syntax.text)
+        while fill.strip():
+            shown = fill.replace("\n", ending)
+            if not self.breaks(shown):
+                return shown, ""
+            # Whole lines that parse are worth showing without those that do not.
+            if self.around.rest.strip() or "\n" not in fill:
+                break
+            fill = fill.rsplit("\n", 1)[0]
+        return None, "breaks the syntax"
+
+    def suggestion(self, fill: str) -> Suggestion:
+        snapshot = self.snapshot
+        return Suggestion(
+            start=snapshot.start,
+            end=self.line_end - len(snapshot.chosen) + snapshot.end - snapshot.start,
+            text=snapshot.chosen + fill + self.around.rest,
+            filled=len(snapshot.chosen) + len(fill),
+        )
+
+
+def _infill(place: _Place, engine: "Engine", limits: Limits, context: str) -> "Infill":
     from ..engine import InfillRequest  # noqa: PLC0415
-    from ..grammars import new_errors  # noqa: PLC0415
 
-    text = syntax.text
-    infill = engine.infill(
+    text, span = place.syntax.text, place.span
+    return engine.infill(
         InfillRequest(
-            prefix=_plain(text[: span.start]),
-            suffix=_plain(text[span.end :]),
+            prefix=plain(text[: span.start]),
+            suffix=plain(text[span.end :]),
             max_tokens=min(span.max_tokens, limits.max_tokens),
             single_line=span.single_line,
             seed=limits.seed,
-            document=snapshot.uri,
+            document=place.snapshot.uri,
             deadline=limits.deadline,
             cancelled=limits.cancelled,
+            context=context,
+            check=place.culprits,
         )
     )
-    clock.lap("engine")
-    clock.timings.update(infill.timings)
 
-    def outcome(reason: str, best: "Candidate | None" = None, suggestion: Suggestion | None = None) -> Outcome:
-        return Outcome(
-            reason=reason,
-            suggestion=suggestion,
-            kind=span.kind,
-            model=engine.name,
-            source="+".join(sorted(best.sources)) if best else "",
-            steps=infill.steps,
-            tokens=len(best.ids) if best else 0,
-            confidence=best.probability if best else 0.0,
-            stop=infill.stop,
-            timings=clock.timings,
-        )
 
-    if infill.stop == "cancelled":
-        return outcome("cancelled")
-    line_start, line_end = _line_around(text, span.start)
-    around = Surroundings(
-        before=text[line_start : span.start],
-        replaced=text[span.start : span.end],
-        rest=text[span.end : line_end],
-        following=_plain(text[line_end : line_end + FOLLOWING]),
-        single_line=span.single_line,
-    )
+def _chosen(place: _Place, infill: "Infill", limits: Limits) -> tuple[str, list[tuple["Candidate", str]]]:
+    """The candidates to show, each with what of it is shown, all different; and why the best one is not among them."""
     why = "not confident" if infill.candidates else "no time"
+    chosen: list[tuple[Candidate, str]] = []
     for candidate in infill.candidates:
-        if candidate.probability < limits.min_confidence:
+        if candidate.probability < limits.min_confidence or len(chosen) == limits.most or limits.cancelled():
             break
         if not candidate.text.strip():
             why = "nothing is missing" if candidate is infill.candidates[0] else why
-            break
-        fill, reason = postprocess(candidate.text, around)
-        if fill is not None:
-            fill = fill.replace("\n", line_ending(text))
-            after = syntax.edited(span.start, span.end, fill)
-            reason = "breaks the syntax" if new_errors(syntax, after, span.start, span.start + len(fill)) else ""
-        if fill is None or reason:
+            if limits.most == 1:
+                break
+            continue  # who asked for several has seen that something is missing
+        fill, reason = place.fit(candidate)
+        if fill is None:
             why = reason if candidate is infill.candidates[0] else why
-            continue
-        clock.lap("check")
-        suggestion = Suggestion(
-            start=snapshot.start,
-            end=line_end - len(snapshot.chosen) + snapshot.end - snapshot.start,
-            text=snapshot.chosen + fill + around.rest,
-            filled=len(snapshot.chosen) + len(fill),
-        )
-        return outcome("shown", candidate, suggestion)
-    clock.lap("check")
-    return outcome(why, next(iter(infill.candidates), None))
+        elif all(fill != other for _, other in chosen):
+            chosen.append((candidate, fill))
+    return why, chosen
 
 
 class _Clock:
@@ -196,35 +252,3 @@ class _Clock:
         now = time.perf_counter()
         self.timings[stage] = now - self._last
         self._last = now
-
-
-def _common(one: str, other: str, most: int | None = None) -> int:
-    """Length of the common prefix, by bisection over C-speed comparisons."""
-    low, high = 0, min(len(one), len(other)) if most is None else most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _line_around(text: str, offset: int) -> tuple[int, int]:
-    """Start and end, without its ending, of the line `offset` is in."""
-    start = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
-    ends = [end for ending in "\r\n" if (end := text.find(ending, offset)) >= 0]
-    return start, min(ends, default=len(text))
-
-
-def line_ending(text: str) -> str:
-    """The ending of the first line: what a new line in this document gets."""
-    newline = text.find("\n")
-    if newline > 0 and text[newline - 1] == "\r":
-        return "\r\n"
-    return "\r" if newline < 0 and "\r" in text else "\n"
-
-
-def _plain(text: str) -> str:
-    """With "\\n" for every line ending, the only one the engine knows."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

@@ -2,28 +2,31 @@
 
 Each filter takes the text and its surroundings and gives the text to go on with, or None when nothing is left worth
 showing; the filter's name is then the reason. Pure; lines end at "\\n" here.
+
+The order is an argument. First what is no code goes (broken characters, a fence), then what stands left of the cursor,
+since where the text begins decides how its first line is indented. Then its shape: one line, or lines indented as the
+file is; a dedent can only be seen once the indentation is the file's. What may not appear ends the text before it is
+compared with what stands around it, right, below, above, in that order: the rest of the line is nearer than the lines
+below. Blanks at the ends are cut last, for every filter may leave some; whether anything new is left is asked of the
+result.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
-_PAIRS = {")": "(", "]": "[", "}": "{"}
-_QUOTES = "\"'`"
+from .margins import first_margin, leading_blank_lines, own_indentation, within_block
+from .repetition import (
+    repeated_closers,
+    repeated_lines,
+    repeated_neighbours,
+    repeated_rest,
+    retyped_prefix,
+    stutter,
+)
+from .surroundings import Filter, Surroundings
 
+__all__ = ["FILTERS", "Surroundings", "postprocess"]
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What stands around the text to be inserted."""
-
-    before: str  # the cursor's line, up to the cursor
-    replaced: str  # what the text takes the place of
-    rest: str  # the cursor's line after that
-    following: str  # the lines below
-    single_line: bool
-
-
-Filter = Callable[[str, Surroundings], str | None]
+_FENCE = re.compile(r"^[ \t]*```[^\n`]*(?:\n|\Z)", re.MULTILINE)
 
 
 def undecodable(text: str, around: Surroundings) -> str | None:
@@ -32,42 +35,34 @@ def undecodable(text: str, around: Surroundings) -> str | None:
     return text[: match.start()] if match else text
 
 
+def fence(text: str, around: Surroundings) -> str | None:
+    """Take code out of the fence that a chat model puts around it. A document with fences of its own keeps them."""
+    if "```" in around.above + around.before + around.rest + around.following:
+        return text
+    opening = _FENCE.match(text)
+    body = text[opening.end() :] if opening else text
+    closing = _FENCE.search(body)
+    return body[: closing.start()].removesuffix("\n") if closing else body
+
+
 def one_line(text: str, around: Surroundings) -> str | None:
     """A single-line span is filled by one line."""
     return text.split("\n", 1)[0] if around.single_line else text
 
 
-def repeated_rest(text: str, around: Surroundings) -> str | None:
-    """Drop an ending that the rest of the line already says: `a, b)` before `):` becomes `a, b`.
-
-    A closing bracket or quote is dropped only where the text has no opening one for it: `f(a)` before `)` stays.
-    """
-    rest = around.rest
-    for length in range(min(len(text), len(rest)), 0, -1):
-        tail = rest[:length]
-        if tail.strip() and text.endswith(tail) and _superfluous(text, tail):
-            return text[:-length]
-    return text
-
-
-def repeated_lines(text: str, around: Surroundings) -> str | None:
-    """Drop last lines that stand below already; a whole line equal to the next one is no suggestion."""
-    below = [line.strip() for line in around.following.split("\n") if line.strip()][:8]
-    lines = (around.before + text).split("\n")
-    for length in range(min(len(lines), len(below)), 0, -1):
-        tail = [line.strip() for line in lines[-length:]]
-        if tail == below[:length] and any(char.isalnum() for char in "".join(tail)):
-            kept = lines[:-length]
-            return "\n".join(kept)[len(around.before) :] if kept else None
-    return text
+def forbidden(text: str, around: Surroundings) -> str | None:
+    """Stop before what would end the comment, string or line that the span is in."""
+    found = [at for part in around.forbidden if (at := text.find(part)) >= 0]
+    return text[: min(found)] if found else text
 
 
 def trailing_space(text: str, around: Surroundings) -> str | None:
-    """No line of the text ends in blanks, unless the line goes on after it."""
+    """No line of the text ends in blanks and no blank line ends it, unless the line goes on after it."""
     lines = [line.rstrip(" \t") for line in text.split("\n")]
     if around.rest.strip():
         lines[-1] = text.rsplit("\n", 1)[-1]
-    return "\n".join(lines)
+        return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n")
 
 
 def blank(text: str, around: Surroundings) -> str | None:
@@ -82,9 +77,19 @@ def unchanged(text: str, around: Surroundings) -> str | None:
 
 FILTERS: tuple[Filter, ...] = (
     undecodable,
+    fence,
+    retyped_prefix,
+    leading_blank_lines,
+    first_margin,
     one_line,
+    own_indentation,
+    within_block,
+    forbidden,
+    stutter,
     repeated_rest,
     repeated_lines,
+    repeated_closers,
+    repeated_neighbours,
     trailing_space,
     blank,
     unchanged,
@@ -99,11 +104,3 @@ def postprocess(text: str, around: Surroundings) -> tuple[str | None, str]:
             return None, step.__name__
         text = kept
     return text, ""
-
-
-def _superfluous(text: str, tail: str) -> bool:
-    """Whether `text` is better balanced without its ending `tail`."""
-    for closing, opening in _PAIRS.items():
-        if closing in tail and text.count(closing) <= text.count(opening):
-            return False
-    return not any(quote in tail and text.count(quote) % 2 == 0 for quote in _QUOTES)

@@ -1,6 +1,7 @@
 """LSP types ⇄ ours: nothing else of the server knows what a request or an answer looks like on the wire."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +13,14 @@ from pygls.protocol import JsonRPCNotification, JsonRPCRequestMessage, JsonRPCRe
 
 from .complete import Outcome, Suggestion
 from .documents import Change, Document, Encoding, Position
+from .lines import line_start
 
 log = logging.getLogger(__name__)
 
 TRACE = "midspan/trace"
 STATUS = "midspan/status"
+
+_WORD = re.compile(r"[\w$]+\Z")
 
 
 def _integer(value: Any, cls: type[int]) -> int:
@@ -107,21 +111,53 @@ def chosen(params: lsp.InlineCompletionParams) -> tuple[Position, Position, str]
     return start, end, selected.text
 
 
-def completions(suggestion: Suggestion, document: Document) -> lsp.InlineCompletionList:
+def completions(suggestions: Sequence[Suggestion], document: Document) -> lsp.InlineCompletionList:
     """The replacement range: from the first changed character to the end of the line, never over a line's end.
 
     The text brings the rest of the line along, so what stood behind the cursor is not left standing behind the last
     inserted line, and editors that take an empty range for the word at the cursor have nothing to guess.
     """
-    start, end = document.position(suggestion.start), document.position(suggestion.end)
     return lsp.InlineCompletionList(
         items=[
-            lsp.InlineCompletionItem(
-                insert_text=suggestion.text,
-                range=lsp.Range(start=lsp.Position(*start), end=lsp.Position(*end)),
-            )
+            lsp.InlineCompletionItem(insert_text=one.text, range=span(document, one.start, one.end))
+            for one in suggestions
         ]
     )
+
+
+def menu(suggestion: Suggestion | None, document: Document, markdown: bool) -> lsp.CompletionList:
+    """One entry for the completion menu of a client without ghost text, in a list that is asked for again at each key.
+
+    The entry replaces from the start of the word at the cursor, which menus filter by, to the end of the line.
+    """
+    if suggestion is None:
+        return lsp.CompletionList(is_incomplete=True, items=[])
+    text, filled = document.text, suggestion.text[: suggestion.filled]
+    before = text[line_start(text, suggestion.start) : suggestion.start]
+    word = _WORD.search(before)
+    typed = word[0] if word else ""
+    lines = (typed + filled).strip().splitlines()
+    whole = before.lstrip() + suggestion.text
+    preview = f"```{document.language_id}\n{whole}\n```" if markdown else whole
+    item = lsp.CompletionItem(
+        label=lines[0] + (" …" if len(lines) > 1 else ""),
+        kind=lsp.CompletionItemKind.Text,
+        detail="Midspan",
+        documentation=lsp.MarkupContent(lsp.MarkupKind.Markdown if markdown else lsp.MarkupKind.PlainText, preview),
+        preselect=False,
+        sort_text="\U0010ffff",  # behind what language servers know for certain
+        filter_text=typed + (lines[0][len(typed) :] if lines[0].startswith(typed) else ""),
+        insert_text_format=lsp.InsertTextFormat.PlainText,
+        insert_text_mode=lsp.InsertTextMode.AsIs,
+        text_edit=lsp.TextEdit(
+            range=span(document, suggestion.start - len(typed), suggestion.end), new_text=typed + suggestion.text
+        ),
+    )
+    return lsp.CompletionList(is_incomplete=True, items=[item])
+
+
+def span(document: Document, start: int, end: int) -> lsp.Range:
+    return lsp.Range(start=lsp.Position(*document.position(start)), end=lsp.Position(*document.position(end)))
 
 
 def trace(uri: str, version: int, outcome: Outcome, seconds: float) -> dict[str, Any]:
@@ -130,6 +166,8 @@ def trace(uri: str, version: int, outcome: Outcome, seconds: float) -> dict[str,
         "uri": uri,
         "version": version,
         "outcome": outcome.reason,
+        "origin": outcome.origin,
+        "alternatives": len(outcome.suggestions),
         "seconds": seconds,
         "model": outcome.model,
         "source": outcome.source,
@@ -165,3 +203,26 @@ def wants_configuration_registration(capabilities: lsp.ClientCapabilities) -> bo
 
 def answers_configuration(capabilities: lsp.ClientCapabilities) -> bool:
     return bool(capabilities.workspace and capabilities.workspace.configuration)
+
+
+def has_no_ghost_text(capabilities: lsp.ClientCapabilities) -> bool:
+    """Whether the client has a completion menu and no inline completion."""
+    document = capabilities.text_document
+    return bool(document and document.completion and not document.inline_completion)
+
+
+def reads_markdown(capabilities: lsp.ClientCapabilities) -> bool:
+    completion = capabilities.text_document and capabilities.text_document.completion
+    formats = completion and completion.completion_item and completion.completion_item.documentation_format
+    return lsp.MarkupKind.Markdown in (formats or ())
+
+
+def has_progress_bars(capabilities: lsp.ClientCapabilities) -> bool:
+    return bool(capabilities.window and capabilities.window.work_done_progress)
+
+
+def folders(params: lsp.InitializeParams) -> list[str]:
+    """URIs of the workspace folders a client starts with."""
+    if params.workspace_folders:
+        return [str(folder.uri) for folder in params.workspace_folders]
+    return [params.root_uri] if params.root_uri else []

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcException
@@ -17,7 +17,11 @@ from pygls.lsp.server import LanguageServer
 
 from . import protocol
 from .complete import Outcome
-from .session import Request, Session
+from .documents import Document
+from .exclusions import path_of
+from .logs import TOLD, ClientLog, Kind
+from .progress import Progress
+from .session import Listener, Request, Session
 from .settings import SECTION
 from .transport import Protocol
 from .worker import State
@@ -25,6 +29,11 @@ from .worker import State
 log = logging.getLogger(__name__)
 
 INLINE_COMPLETION = lsp.InlineCompletionOptions()  # without options pygls advertises nothing
+MENU = lsp.CompletionOptions(trigger_characters=list(" .([{=,:"))
+T = TypeVar("T")
+STEPS = 20  # in which the client hears how far loading is
+ASLEEP = "the model is not in memory; it is loaded when it is needed"
+KINDS = {"error": lsp.MessageType.Error, "warning": lsp.MessageType.Warning, "info": lsp.MessageType.Info}
 
 
 class Server(LanguageServer):
@@ -37,10 +46,16 @@ class Server(LanguageServer):
             protocol_cls=Protocol,
             converter_factory=protocol.converter,
         )
-        self.session = Session(self._state, self._problem)
+        self.session = Session(Listener(self._state, self._problem, self._trouble, self._loading))
+        self.bar = Progress(self._notify_progress, self._create_progress)
+        self.stage: Callable[[dict[str, Any]], None] = lambda _: None  # hears what became of each request
         self._background: set[asyncio.Task[None]] = set()
+        self._step = -1
+        self._told: set[str] = set()  # what the user has seen as a message
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
+        for name, handler in COMMANDS:
+            self.command(name)(handler)
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something nobody waits for."""
@@ -48,31 +63,82 @@ class Server(LanguageServer):
         self._background.add(task)  # the loop itself holds only a weak reference
         task.add_done_callback(self._background.discard)
 
+    def listen(self) -> None:
+        """From now on the client reads our log."""
+        loop, send = asyncio.get_running_loop(), self._log
+
+        def from_any_thread(kind: Kind, message: str) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(send, kind, message)
+
+        told = ClientLog(from_any_thread)
+        told.verbose(self.session.settings.trace)
+        logging.getLogger(__package__).addHandler(told)
+
     def report_server_error(self, error: Exception, source: Any) -> None:
         log.error("%s", error)
 
     def _state(self, state: State, message: str) -> None:
+        if state == "loading":
+            bar = self.bar.start("Midspan: loading the model")
+            if bar is not None:
+                self.later(bar)
+        else:
+            self.bar.end()
         if state == "error":
-            text = f"Midspan could not load its model: {message}"
-            self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Error, message=text))
+            self.tell(f"Midspan could not load its model: {message}")
         if self.session.settings.status:
-            self.protocol.notify(protocol.STATUS, {"kind": state, "message": message})
+            kind, message = ("ready", ASLEEP) if state == "asleep" else (state, message)
+            self.protocol.notify(protocol.STATUS, {"kind": kind, "message": message})
+
+    def _loading(self, done: float, what: str) -> None:
+        step = round(STEPS * done)
+        if step == self._step:
+            return
+        self._step = step
+        self.bar.tell(done, what)
+        if self.session.settings.status:
+            self.protocol.notify(protocol.STATUS, {"kind": "loading", "message": what})
+
+    def _notify_progress(self, token: str, value: dict[str, Any]) -> None:
+        self.protocol.notify(lsp.PROGRESS, lsp.ProgressParams(token=token, value=value))
+
+    async def _create_progress(self, token: str) -> None:
+        await self.window_work_done_progress_create_async(lsp.WorkDoneProgressCreateParams(token=token))
+
+    def _trouble(self, trouble: str) -> None:
+        self.tell(f"Midspan: {trouble}")
+
+    def tell(self, text: str) -> None:
+        """A message the user sees; each only once."""
+        if text not in self._told:
+            self._told.add(text)
+            self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Error, message=text))
 
     def _problem(self, problem: str) -> None:
-        log.warning("settings: %s", problem)
-        text = f"Midspan settings: {problem}"
-        self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Warning, message=text))
+        log.warning("settings: %s", problem, extra=TOLD)
+        self._log("warning", f"Midspan settings: {problem}")
+
+    def _log(self, kind: Kind, message: str) -> None:
+        self.window_log_message(lsp.LogMessageParams(type=KINDS[kind], message=message))
 
 
 def initialize(ls: Server, params: lsp.InitializeParams) -> None:
     ls.session.documents.encoding = protocol.encoding(ls.workspace.position_encoding)
-    ls.session.initialize(params.initialization_options)
+    roots = [root for uri in protocol.folders(params) if (root := path_of(uri)) is not None]
+    ls.session.initialize(params.initialization_options, roots)
+    ls.bar.supported = protocol.has_progress_bars(ls.client_capabilities)
+    if not protocol.has_no_ghost_text(ls.client_capabilities):
+        # What stands in the text as a ghost must not stand in the menu too.
+        ls.protocol.fm.features.pop(lsp.TEXT_DOCUMENT_COMPLETION, None)
+        ls.protocol.fm.feature_options.pop(lsp.TEXT_DOCUMENT_COMPLETION, None)
     if protocol.wants_dynamic_registration(ls.client_capabilities):
         # Registered in `initialized` instead; advertised both ways, clients would ask twice.
         ls.protocol.fm.feature_options.pop(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, None)
 
 
 def initialized(ls: Server, params: lsp.InitializedParams) -> None:
+    ls.listen()
     ls.session.start()
     registrations: list[lsp.Registration] = []
     if protocol.wants_dynamic_registration(ls.client_capabilities):
@@ -131,9 +197,13 @@ async def _ask_configuration(ls: Server) -> None:
         ls.session.configure(answer[0] if answer else None)
 
 
+def did_change_workspace_folders(ls: Server, params: lsp.DidChangeWorkspaceFoldersParams) -> None:
+    ls.session.move([root for uri in ls.workspace.folders if (root := path_of(uri)) is not None])
+
+
 def inline_completion(
     ls: Server, params: lsp.InlineCompletionParams
-) -> asyncio.Task[lsp.InlineCompletionList | None] | list[lsp.InlineCompletionItem] | None:
+) -> asyncio.Task[lsp.InlineCompletionList | None] | lsp.InlineCompletionList | list[lsp.InlineCompletionItem] | None:
     invoked = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
     try:
         chosen = protocol.chosen(params)
@@ -141,28 +211,77 @@ def inline_completion(
         log.info("no suggestion in %s: %s", params.text_document.uri, error)
         return []
     request = ls.session.request(params.text_document.uri, protocol.position(params.position), invoked, chosen)
-    if request is None:
-        return None
-    answer = asyncio.ensure_future(_answer(ls, request))
+
+    def reply(outcome: Outcome, document: Document | None) -> lsp.InlineCompletionList | None:
+        return protocol.completions(outcome.suggestions, document) if outcome.suggestions and document else None
+
+    return _answer(ls, request, reply) if request is not None else None
+
+
+def completion(
+    ls: Server, params: lsp.CompletionParams
+) -> asyncio.Task[lsp.CompletionList] | lsp.CompletionList | None:
+    """The menu of clients without ghost text. They do not tell typing from asking, so it counts as typing."""
+    context = params.context
+    asked = context is None or context.trigger_kind == lsp.CompletionTriggerKind.Invoked
+    request = ls.session.request(params.text_document.uri, protocol.position(params.position), False, asked=asked)
+    markdown = protocol.reads_markdown(ls.client_capabilities)
+
+    def reply(outcome: Outcome, document: Document | None) -> lsp.CompletionList:
+        if document is None:
+            return lsp.CompletionList(is_incomplete=True, items=[])
+        return protocol.menu(outcome.suggestion, document, markdown)
+
+    return _answer(ls, request, reply) if request is not None else None
+
+
+def _answer(ls: Server, request: Request, reply: Callable[[Outcome, Document | None], T]) -> asyncio.Task[T] | T:
+    """At once where nothing has to be computed."""
+
+    def told(outcome: Outcome) -> T:
+        _account(ls, request, outcome)
+        return reply(outcome, ls.session.documents.get(request.snapshot.uri))
+
+    async def computed() -> T:
+        try:
+            outcome = await ls.session.suggest(request)
+        except asyncio.CancelledError:
+            _account(ls, request, Outcome("cancelled"))
+            raise
+        return told(outcome)
+
+    if request.outcome is not None:
+        return told(ls.session.settle(request, request.outcome))
+    answer = asyncio.ensure_future(computed())
     # A task cancelled before its first step never runs at all, and the job is queued already.
     answer.add_done_callback(lambda _: request.drop())
     return answer
 
 
-async def _answer(ls: Server, request: Request) -> lsp.InlineCompletionList | None:
-    snapshot = request.snapshot
-    outcome = Outcome("cancelled")
-    try:
-        outcome = await ls.session.suggest(request)
-    finally:
-        seconds = time.monotonic() - request.received
-        log.info("%s version %d: %s, %.0f ms", snapshot.uri, snapshot.version, outcome.reason, 1000 * seconds)
-        if ls.session.settings.trace:
-            ls.protocol.notify(protocol.TRACE, protocol.trace(snapshot.uri, snapshot.version, outcome, seconds))
-    document = ls.session.documents.get(snapshot.uri)
-    if outcome.suggestion is None or document is None:
-        return None
-    return protocol.completions(outcome.suggestion, document)
+def _account(ls: Server, request: Request, outcome: Outcome) -> None:
+    """What became of a request: in the log, the history and, where it is wanted, told to the client."""
+    snapshot, seconds = request.snapshot, time.monotonic() - request.received
+    log.info("%s version %d: %s, %.0f ms", snapshot.uri, snapshot.version, outcome.reason, 1000 * seconds)
+    ls.session.history.add(snapshot.uri, snapshot.version, request.position, request.invoked, outcome, seconds)
+    trace = protocol.trace(snapshot.uri, snapshot.version, outcome, seconds)
+    if ls.session.settings.trace:
+        ls.protocol.notify(protocol.TRACE, trace)
+    ls.stage({**trace, "position": list(request.position), "invoked": request.invoked})
+
+
+def why(ls: Server, *arguments: Any) -> list[dict[str, Any]]:
+    """What became of the last requests, youngest first. Arguments: a document's URI or "", and how many."""
+    uri = arguments[0] if arguments and isinstance(arguments[0], str) else ""
+    n = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], int) else 10
+    return ls.session.history.last(max(0, n), uri)
+
+
+def clear_cache(ls: Server, *_: Any) -> None:
+    ls.session.forget()
+
+
+def unload(ls: Server, *_: Any) -> None:
+    ls.session.unload()
 
 
 FEATURES: tuple[tuple[str, Callable[..., Any], Any], ...] = (
@@ -173,5 +292,12 @@ FEATURES: tuple[tuple[str, Callable[..., Any], Any], ...] = (
     (lsp.TEXT_DOCUMENT_DID_CHANGE, did_change, None),
     (lsp.TEXT_DOCUMENT_DID_CLOSE, did_close, None),
     (lsp.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
+    (lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
     (lsp.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, INLINE_COMPLETION),
+    (lsp.TEXT_DOCUMENT_COMPLETION, completion, MENU),
+)
+COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
+    ("midspan.why", why),
+    ("midspan.clearCache", clear_cache),
+    ("midspan.unload", unload),
 )

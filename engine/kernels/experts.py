@@ -6,15 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear
 
+from .packing import Packed, unpack
+from .target import use_triton
+
 # Up to this many experts it is cheaper on a CPU to run every expert on every row as one batched product than to
 # gather rows; the rows an expert did not get have weight zero.
 DENSE_EXPERTS = 16
 
 
-def experts_torch(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def run_experts(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor | Packed, down: Tensor | Packed) -> Tensor:
+    """As `experts_torch`; on a GPU through grouped products that read every weight once."""
+    if use_triton(x):
+        from .experts_triton import experts_triton  # noqa: PLC0415
+
+        return experts_triton(x, weights, experts.int(), gate_up, down)
+    return experts_torch(x, weights, experts, gate_up, down)
+
+
+def experts_torch(
+    x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor | Packed, down: Tensor | Packed
+) -> Tensor:
     """sum_k weights[n, k] * down[e] @ (gelu_tanh(gate[e] @ x[n]) * (up[e] @ x[n])),  e = experts[n, k].
 
-    Reference: transformers `DiffusionGemmaTextExperts`.
+    Reference: transformers `DiffusionGemmaTextExperts`. A packed weight is unpacked one expert at a time.
 
     Args:
         x: [N, H]; weights: [N, K] float32; experts: [N, K] int64, distinct within a row.
@@ -23,7 +37,7 @@ def experts_torch(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, 
     Returns:
         [N, H], dtype of x.
     """
-    if gate_up.shape[0] <= DENSE_EXPERTS:
+    if isinstance(gate_up, Tensor) and isinstance(down, Tensor) and gate_up.shape[0] <= DENSE_EXPERTS:
         return _every_expert(x, weights, experts, gate_up, down)
     return _gathered(x, weights, experts, gate_up, down)
 
@@ -36,7 +50,7 @@ def _every_expert(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, 
     return torch.bmm(h.transpose(0, 1), down.transpose(1, 2)).sum(0)
 
 
-def _gathered(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def _gathered(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor | Packed, down: Tensor | Packed) -> Tensor:
     out = torch.zeros(x.shape, device=x.device, dtype=torch.float32)
     order = experts.flatten().argsort(stable=True)
     rows = order // experts.shape[1]
@@ -47,8 +61,12 @@ def _gathered(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down
             continue
         picked = order[start : start + count]
         row = rows[start : start + count]
-        gate, up = linear(x[row], gate_up[expert]).chunk(2, dim=-1)
-        y = linear(gelu(gate, approximate="tanh") * up, down[expert])
+        gate, up = linear(x[row], _one(gate_up, expert, x.dtype)).chunk(2, dim=-1)
+        y = linear(gelu(gate, approximate="tanh") * up, _one(down, expert, x.dtype))
         out.index_add_(0, row, y.float() * weights.flatten()[picked, None])
         start += count
     return out.type_as(x)
+
+
+def _one(weight: Tensor | Packed, expert: int, dtype: torch.dtype) -> Tensor:
+    return weight[expert] if isinstance(weight, Tensor) else unpack(weight[expert], dtype)

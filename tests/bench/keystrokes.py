@@ -1,9 +1,11 @@
-"""How long the server takes: `python tests/bench/keystrokes.py [FILE …]`.
+"""How long the server takes: `python tests/bench/keystrokes.py [FILE …]`, and `--typing SECONDS` for a typist.
 
 Speaks to a real `midspan --stdio` as an editor does. Three questions, in the order a user meets them: how long until
 `initialize` is answered and the model ready; how long a warm request takes while a line is typed, each key a change
 followed by a request; how long a cancelled one stays unanswered. Prints a table; the last line of output is one JSON
 object, also written to `results/keystrokes.json`. These are figures of one machine; nothing asserts them.
+
+With `--typing 60` (`typing_at_speed.py`) somebody types for 60 seconds at 50 and then at 150 ms per key.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from statistics import quantiles
 
 import psutil
+import typing_at_speed
 from midspan.lsp.client import Client
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +46,7 @@ class Session:
     def __init__(self) -> None:
         started = time.perf_counter()
         self.client = Client([str(Path(sys.executable).with_name("midspan")), "--stdio"])
-        self.client.initialize({"trace": True, "status": True})
+        self.client.initialize({"trace": True, "status": True, "diskCache": False})
         self.initialize = time.perf_counter() - started
         while self.client.notification("midspan/status", 60)["kind"] != "ready":
             pass
@@ -86,7 +89,10 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=12, help="lines typed in each")
     parser.add_argument("--every", type=int, default=4, help="keys between two requests")
     parser.add_argument("--no-write", action="store_true")
+    parser.add_argument("--typing", type=float, metavar="SECONDS", help="type at speed for so long instead")
     args = parser.parse_args()
+    if args.typing:
+        return typing_at_speed.main(args.typing, args.files, not args.no_write)
     files = args.files or [ROOT / "lsp" / "documents.py", ROOT / "engine" / "network.py"]
     session = Session()
     typed: list[float] = []

@@ -132,6 +132,51 @@ def hf_state(network: Network) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="session")
+def full_config() -> dict[str, Any]:
+    """The root of google/diffusiongemma-26B-A4B-it's `config.json`, as far as text goes."""
+    return {
+        "architectures": ["DiffusionGemmaForBlockDiffusion"],
+        "model_type": "diffusion_gemma",
+        "canvas_length": 256,
+        "tie_word_embeddings": True,
+        "boi_token_id": 255999,
+        "eoi_token_id": 258882,
+        "image_token_id": 258880,
+        "text_config": {
+            "model_type": "diffusion_gemma_text",
+            "vocab_size": 262144,
+            "hidden_size": 2816,
+            "intermediate_size": 2112,
+            "num_hidden_layers": 30,
+            "layer_types": ([S] * 5 + [F]) * 5,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "num_global_key_value_heads": 2,
+            "head_dim": 256,
+            "global_head_dim": 512,
+            "sliding_window": 1024,
+            "rope_parameters": {
+                S: {"rope_type": "default", "rope_theta": 10_000.0},
+                F: {"rope_type": "proportional", "rope_theta": 1_000_000.0, "partial_rotary_factor": 0.25},
+            },
+            "max_position_embeddings": 262144,
+            "final_logit_softcapping": 30.0,
+            "num_experts": 128,
+            "top_k_experts": 8,
+            "moe_intermediate_size": 704,
+            "rms_norm_eps": 1e-6,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "attention_bias": False,
+            "use_bidirectional_attention": "vision",
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "bos_token_id": 2,
+            "tie_word_embeddings": True,
+        },
+    }
+
+
+@pytest.fixture(scope="session")
 def tiny_config() -> Callable[[str], dict[str, Any]]:
     """shape name ("small" | "mini" | "experts") -> the root of its `config.json`."""
     return hf_dict

@@ -62,6 +62,24 @@ def test_a_shrinking_gap_lets_in_more_of_the_suffix() -> None:
     assert canvas.contracted(bools("##..")).ids.tolist() == [0, 1, 100, 101, 102, 103]
 
 
+def test_a_text_to_be_rewritten_is_committed_until_it_is_renoised() -> None:
+    canvas = Canvas.holding(torch.arange(5), 100 + torch.arange(2))
+    assert len(canvas.slots()) == 0 and canvas.ids.tolist() == [0, 1, 2, 3, 4, 100, 101]
+    freed = canvas.renoised(bools("#..#."), torch.tensor([50, 51]), bools("##..."))
+    assert freed.slots().tolist() == [0, 3] and freed.gap.tolist() == [50, 1, 2, 51, 4]
+    assert freed.again.tolist() == [True, False, False, True, False]
+    assert freed.shunned.tolist() == [0, -1, -1, -1, -1]  # what stays may not be shunned
+    assert canvas.gap.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_slots_put_in_are_free_and_push_the_rest_right(at: int) -> None:
+    canvas = Canvas.holding(torch.arange(4), 100 + torch.arange(3), size=7).widened(at, torch.tensor([50, 51]))
+    assert canvas.slots().tolist() == [at, at + 1]
+    assert canvas.gap.tolist() == [*range(at), 50, 51, *range(at, 4)]
+    assert canvas.ids.tolist() == [*canvas.gap.tolist(), 100]  # as much of the suffix as still fits
+
+
 def test_a_gap_larger_than_the_canvas_is_refused() -> None:
     with pytest.raises(AssertionError):
         canvas_of(9, 2, size=8)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.engine.drafts import SHORTEST_MATCH, causal, copies, evidence, ngram
+from midspan.engine.drafts import SHORTEST_MATCH, causal, copies, evidence, ngram, surprise
 from midspan.engine.network import Network
 
 
@@ -101,6 +101,20 @@ def test_evidence_is_the_log_likelihood_of_a_cold_causal_pass(network: Network) 
             picked = log_probs[:-1].gather(1, whole[0, 1:, None]).squeeze(1)[len(prefix) - 1 :]
             assert right_score == pytest.approx(picked[len(gap) :].sum().item(), rel=1e-4, abs=1e-4)
             assert mean == pytest.approx(picked[: len(gap) + 1].mean().item(), rel=1e-4, abs=1e-4)
+
+
+def test_surprise_is_that_of_a_cold_causal_pass(network: Network) -> None:
+    torch.manual_seed(1)
+    prefix = torch.randint(0, network.config.vocab_size, (20,)).tolist()
+    ids = torch.randint(0, network.config.vocab_size, (7,)).tolist()
+    with torch.no_grad():
+        cache = network.new_cache()
+        network.encode(torch.tensor([prefix]), cache)
+        whole = torch.tensor([prefix + ids])
+        log_probs = network.logits(network.encode(whole, network.new_cache())).log_softmax(-1)[0]
+        expected = -log_probs[:-1].gather(1, whole[0, 1:, None]).squeeze(1)[len(prefix) - 1 :]
+        torch.testing.assert_close(surprise(network, cache, prefix, ids), expected, rtol=1e-4, atol=1e-4)
+        assert cache.length == len(prefix) and len(surprise(network, cache, prefix, [])) == 0
 
 
 def test_causal_draft_is_greedy_ends_at_a_line_end_and_leaves_the_cache_alone(network: Network) -> None:

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_a_request_is_answered_with_text_and_what_is_known_about_it(engine: Engi
     infill = engine.infill(InfillRequest(SAMPLE[:200], SAMPLE[230:], max_tokens=16))
     assert engine.name == "tiny"
     assert infill.stop in ("converged", "budget") and 1 <= infill.steps <= 8
-    assert len(infill.tokens) == len(infill.entropies) <= 16
+    assert len(infill.tokens) == len(infill.entropies) <= 16 + 2  # seams
     assert all(0 <= entropy <= math.log(VOCAB) for entropy in infill.entropies)
     assert 0 < infill.confidence < 1
     assert set(infill.timings) == {"tokenize", "encode", "denoise"}
@@ -117,7 +118,7 @@ def test_a_request_is_answered_with_text_and_what_is_known_about_it(engine: Engi
 def test_the_gap_is_no_longer_than_its_bucket(engine: Engine) -> None:
     assert engine.limits.gap_buckets == (8, 16, 32)
     for max_tokens, most in ((1, 8), (9, 16), (400, 32)):
-        assert len(engine.infill(InfillRequest("x = ", "\n", max_tokens=max_tokens)).tokens) <= most
+        assert len(engine.infill(InfillRequest("x = ", "\n", max_tokens=max_tokens)).tokens) <= most + 2  # seams
 
 
 @pytest.mark.parametrize("which", ["engine", "uniform_engine", "drafting_engine"])
@@ -125,7 +126,7 @@ def test_one_line_stays_one_line(which: str, request: pytest.FixtureRequest) -> 
     engine: Engine = request.getfixturevalue(which)
     texts = [
         engine.infill(InfillRequest(SAMPLE[:cut], SAMPLE[cut:], seed=cut, single_line=single)).text
-        for cut in range(0, len(SAMPLE), 40)
+        for cut in range(0, len(SAMPLE), 130)
         for single in (True, False)
     ]
     assert not any("\n" in text or "\r" in text for text in texts[::2])
@@ -142,6 +143,34 @@ def test_a_fill_depends_on_the_request_alone(engine: Engine, directory: Path) ->
     assert comparable(engine.infill(request)) == first
     assert comparable(engine.infill(InfillRequest(SAMPLE[:300], SAMPLE[340:], seed=5))) == first
     assert comparable(Engine.load(directory).infill(request)) == first
+
+
+def test_context_is_shown_to_a_checkpoint_that_has_room_for_it(engine: Engine, directory: Path, tmp_path: Path) -> None:
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((directory / "midspan.json").read_text())
+    (tmp_path / "midspan.json").write_text(json.dumps({**manifest, "context_tokens": 40}))
+    roomy = Engine.load(tmp_path)
+    plain = InfillRequest("total = ", "\n")
+    told = replace(plain, context="def total(values):\n    return sum(values)\n")
+    assert comparable(engine.infill(told)) == comparable(engine.infill(plain))
+    assert comparable(roomy.infill(plain)) == comparable(engine.infill(plain))
+    assert comparable(roomy.infill(told)) != comparable(roomy.infill(plain))
+    assert comparable(roomy.infill(told)) == comparable(Engine.load(tmp_path).infill(told))
+
+
+def test_every_token_that_ends_a_text_is_known(directory: Path, tmp_path: Path) -> None:
+    """The released checkpoint names one in `config.json`, all three in `generation_config.json`."""
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((directory / "midspan.json").read_text())
+    del manifest["delete_token_id"]
+    (tmp_path / "midspan.json").write_text(json.dumps(manifest))
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 6, 5], "max_denoising_steps": 8}))
+    assert Engine.load(tmp_path)._filler._alphabet.end_token_ids == {1, 5, 6}
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, VOCAB]}))
+    with pytest.raises(EngineError, match=f"eos_token_id is {VOCAB}"):
+        Engine.load(tmp_path)
 
 
 def test_seeds_give_alternatives(engine: Engine, uniform_engine: Engine) -> None:

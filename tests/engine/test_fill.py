@@ -1,16 +1,25 @@
-"""One gap's candidates: who proposed what, where a causal draft ends, and how sure the canvas is."""
+"""One gap's candidates: who proposed what, where a causal draft ends, how sure the canvas is, what a check changes."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import Alphabet, Denoised
-from midspan.engine.fill import OPEN_END, Candidate, calmness, cuts, merged, unopened
+from midspan.engine.framed import Framed
+from midspan.engine.gap import OPEN_END, Candidate, Gap, calmness, merged
 from midspan.engine.gate import FEATURES, GUESS, Gate, Signs, features
+from midspan.engine.proposals import cuts, unopened
 from midspan.engine.sampler import Noise
 from midspan.engine.tokens import Tokens
 from midspan.engine.training.tokenizer import train
+
+from .test_engine import SAMPLE, comparable, write_checkpoint
 
 DELETES = Alphabet(Noise(100, 3), delete_token_id=4)
 
@@ -67,3 +76,77 @@ def test_better_evidence_on_the_right_never_lowers_a_candidate() -> None:
     ]
     assert seen == sorted(seen) and seen[0] < seen[-1]
     assert all(len(row) == len(FEATURES) for row in features([rival]))
+
+
+# --- a request's check
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[[str], dict[str, Any]]) -> Engine:
+    directory = write_checkpoint(tmp_path_factory.mktemp("checked"), tiny_config("mini"))
+    manifest = json.loads((directory / "midspan.json").read_text())
+    (directory / "midspan.json").write_text(json.dumps({**manifest, "drafts": True}))
+    return Engine.load(directory)
+
+
+REQUEST = InfillRequest(SAMPLE + "total = sum(values)\ntotal = ", "\nreturn total\n")
+
+
+def test_a_check_that_finds_nothing_changes_nothing(engine: Engine) -> None:
+    seen: list[str] = []
+    checked = engine.infill(replace(REQUEST, check=lambda text: seen.append(text) or []))
+    plain = engine.infill(REQUEST)
+    assert comparable(checked) == comparable(plain)
+    assert seen == [plain.text]  # best first, and no more than needed
+    assert "check" in checked.timings and "check" not in plain.timings
+
+
+def test_what_passes_comes_before_what_does_not(engine: Engine) -> None:
+    plain = engine.infill(REQUEST)
+    texts = [one.text for one in plain.candidates]
+    assert len(texts) > 2
+    method = replace(engine.method, repair=False)
+    for n in range(len(texts)):
+        request = replace(REQUEST, method=method, check=lambda text, n=n: [(0, 1)] if text in texts[:n] else [])
+        checked = engine.infill(request)
+        assert [one.text for one in checked.candidates] == texts[n:] + texts[:n]
+        assert checked.text == texts[n] and checked.steps == plain.steps
+    nothing = engine.infill(replace(REQUEST, method=method, check=lambda text: [(0, len(text))]))
+    assert [one.text for one in nothing.candidates] == texts
+
+
+def test_what_fails_is_denoised_again_and_judged_with_the_others(engine: Engine) -> None:
+    plain = engine.infill(REQUEST)
+    refused = plain.text
+
+    def check(text: str) -> list[tuple[int, int]]:
+        return [(0, len(text))] if text == refused else []
+
+    checked = engine.infill(replace(REQUEST, check=check))
+    mended = [one for one in checked.candidates if "repair" in one.sources]
+    assert len(mended) == 1 and not check(mended[0].text) and mended[0].signs is not None
+    assert checked.steps > plain.steps
+    assert checked.text != refused and checked.candidates[-1].text == refused
+    assert comparable(engine.infill(replace(REQUEST, check=check))) == comparable(checked)
+
+
+def test_a_fill_that_cannot_be_mended_ends_soon_and_is_still_told(engine: Engine) -> None:
+    calls: list[str] = []
+    checked = engine.infill(replace(REQUEST, check=lambda text: calls.append(text) or [(0, len(text))]))
+    assert [one.text for one in checked.candidates] == [one.text for one in engine.infill(REQUEST).candidates]
+    assert len(calls) == len(set(calls)) < 40
+
+
+def test_without_patience_nothing_is_checked(engine: Engine) -> None:
+    checked: list[str] = []
+    request = replace(REQUEST, document="hurried", check=lambda text: checked.append(text) or [(0, 1)])
+    assert engine.infill(replace(request, deadline=0.0)).candidates == ()
+    assert checked == []
+
+
+def test_a_check_sees_the_text_to_be_inserted_not_what_was_healed(engine: Engine) -> None:
+    frame = Framed([2, 5], [7], typed="val", kept=")")
+    gap = Gap("val", ")", frame, engine._network.new_cache(), 8, True, 0, check=lambda text: [(0, len(text)), (1, 1)])
+    assert gap.suspects("value, 1)") == [(3, 8), (4, 4)]
+    assert gap.suspects("other)") == [(0, 6)]
+    assert replace(gap, check=None).suspects("value, 1)") == ()

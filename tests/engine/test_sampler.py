@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.engine.errors import EngineError
-from midspan.engine.sampler import BANNED, Noise, SamplerConfig, accept, predict, sample, settled
+from midspan.engine.sampler import BANNED, Noise, SamplerConfig, accept, predict, sample, settled, wide
 
 theirs = pytest.importorskip("transformers.models.diffusion_gemma.generation_diffusion_gemma")
 
@@ -113,6 +113,19 @@ def test_acceptance_takes_the_most_certain_slots_up_to_the_bound(sixty_fourths: 
     assert not left or (min(left) >= taken[-1] and sum(taken) > bound)
 
 
+@pytest.mark.parametrize(
+    ("rows", "margin", "expected"),
+    [
+        ([[0.6, 0.3, 0.1]], 0.3, True),
+        ([[0.6, 0.3, 0.1]], 0.31, False),
+        ([[0.9, 0.1], [0.5, 0.5]], 0.1, False),
+        ([], 1, True),
+    ],
+)
+def test_a_lead_is_wide_when_every_row_has_it(rows: list[list[float]], margin: float, expected: bool) -> None:
+    assert wide(torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1 if rows else 3), margin) is expected
+
+
 def test_a_banned_token_has_no_probability_and_leaves_the_entropy_finite() -> None:
     logits = torch.zeros(2, VOCAB)
     logits[:, 10:] = BANNED / 0.4
@@ -138,13 +151,23 @@ def test_the_sampler_is_read_from_generation_config_json(tmp_path: Path) -> None
     saved = json.loads((tmp_path / "generation_config.json").read_text())
     assert SamplerConfig.from_hf(saved) == SamplerConfig(12, 0.25, 0.3, 0.9, 2, 0.01)
     assert SamplerConfig.from_hf({}) == SamplerConfig()
+    for ends, expected in ((1, (1,)), ([1, 106, 50], (1, 106, 50)), (None, ())):
+        assert SamplerConfig.from_hf({"eos_token_id": ends}).eos_token_id == expected
     defaults = theirs.DiffusionGemmaGenerationConfig._get_default_generation_params()
     defaults["sampler_config"] = {"entropy_bound": defaults["sampler_config"].entropy_bound}
     assert SamplerConfig.from_hf(defaults) == SamplerConfig()
 
 
 @pytest.mark.parametrize(
-    "broken", [{"t_min": "warm"}, {"max_denoising_steps": 0}, {"t_min": 0.9, "t_max": 0.4}, {"entropy_bound": -1}]
+    "broken",
+    [
+        {"eos_token_id": "stop"},
+        {"eos_token_id": [-1]},
+        {"t_min": "warm"},
+        {"max_denoising_steps": 0},
+        {"t_min": 0.9, "t_max": 0.4},
+        {"entropy_bound": -1},
+    ],
 )
 def test_a_broken_generation_config_is_named(broken: dict) -> None:
     if "entropy_bound" in broken:

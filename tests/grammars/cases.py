@@ -1,10 +1,10 @@
 """Reads the span cases: files of fixtures, one file for each language.
 
-    #### KIND [TOKENS] [indent=N | indent=tab+tab]: what the user sees
+    #### KIND [TOKENS] [ROLE] [indent=N | indent=tab+tab]: what the user sees
     the fixture, up to the next such line
 
-KIND is a span's kind, or `nothing` where no span is offered. The fixture marks the cursor, what the span replaces
-and, where there is an insertion, a fill that the parse check must pass.
+KIND is a span's kind, or `nothing` where no span is offered; ROLE is its role, where the case says so. The fixture
+marks the cursor, what the span replaces and, where there is an insertion, a fill that the parse check must pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from tests.fixture import Fixture, parse
 
 _HEAD = re.compile(
-    r"^#### (?P<kind>\w+)(?: (?P<tokens>\d+))?(?: indent=(?P<indent>\S+))?: (?P<story>.+)\n", re.MULTILINE
+    r"^#### (?P<kind>\w+)(?: (?P<tokens>\d+))?(?: (?P<role>[a-z]+))?(?: indent=(?P<indent>\S+))?: (?P<story>.+)\n",
+    re.MULTILINE,
 )
 
 
@@ -26,6 +27,7 @@ class Case:
     story: str
     kind: str
     max_tokens: int
+    role: str
     indent: str
     fixture: Fixture
 
@@ -46,6 +48,7 @@ def _read(path: Path) -> list[Case]:
             head["story"],
             head["kind"],
             int(head["tokens"] or 0),
+            head["role"] or "",
             _indent(head["indent"] or "0"),
             parse(source[head.end() : end].removesuffix("\n")),
         )

@@ -1,15 +1,21 @@
 """Whether a fill broke the code, in whole files and in broken ones."""
 
+import random
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from midspan import grammars
 from midspan.grammars import Syntax, choose_span, new_errors
 from midspan.grammars.check import SyntaxError_
+from midspan.grammars.compare import compare
+from midspan.grammars.window import LIMIT, window
 
 from tests.fixture import Fixture, parse
 
 from .cases import Case, span_cases
-from .documents import TEXTS, documents, edits
+from .documents import CODE, TEXTS, documents, edits
 
 
 def errors_of(fixture: Fixture, language_id: str) -> list[SyntaxError_]:
@@ -113,6 +119,140 @@ def test_a_fill_whose_parse_is_given_up_is_an_error_where_there_was_none():
     assert [error.kind for error in new_errors(before, after, 6, len(after.text))] == ["error"]
 
 
+# tree-sitter lets all of these pass.
+REFUSED = [
+    "def f(a):\n    ║├x = 1\n      y = 2┤\n    return x\n",
+    "def f(a):\n    if a:\n        ║├x = 1\n   y = 2┤\n    return x\n",
+    "def f(a):\n    ║├for x in a:\n    y = 2┤\n    return x\n",
+    "def f(a):\n    ║├y = 2\n    if a:┤\n    return y\n",
+    "def f(a):\n    ║├    x = 1┤\n    return a\n",
+    'def f(a):\n    ║├print "x"┤\n',
+    "def f(a):\n    return f(a=1, ║├a┤)\n",
+    "def f(a):\n    return f(a=1, ║├a=2┤)\n",
+    "def f(a):\n    ║├a, b += 1┤\n",
+    "def f(a=1, ║├b┤):\n    pass\n",
+    "def f(a, ║├a┤):\n    pass\n",
+    "x = 1\n║├return x┤\n",
+    "class A:\n    ║├return 1┤\n    x = 2\n",
+    "def f(a):\n    ║├break┤\n",
+    "for x in y:\n    ║├x := 1┤\n",
+    "def f(a):\n    return ║├0777┤\n",
+    "async def f(a):\n    def g():\n        ║├await a┤\n",
+]
+
+ACCEPTED = [
+    "def f(a):\n    ║├if a:┤\n    return 1\n",  # a header may wait for its body
+    "def f(a):\n    ║├if a:  # why┤\n    return 1\n",
+    "def f(a):\n    ║├# a comment┤\n    return 1\n",
+    "def f(a):\n    x = 1\n    def g():\n        ║├nonlocal x┤\n        x = 2\n",
+    "async def f(a):\n    for b in a:\n        ║├await b┤\n",
+    "def f(a):\n    while a:\n        if a:\n            ║├break┤\n",
+    "def f(a):\n    ║├return a┤\n",
+    "def f(a):\n    match a:\n        case 1:\n            ║├return a┤\n",
+    "def f(a):\n    try:\n        ║├return a┤\n    finally:\n        pass\n",
+    "def f(a):\n    if a:\n        ║├return a\n    else:\n        pass┤\n",
+    'def f(a):\n    x = "\\d"\n    return ║├a is 1┤\n',  # warnings are not errors
+    "def f(a):\n  print 1\n  return ║├a┤\n",  # was refused before
+    "def f(a):\n\tif a:\n\t\t║├return a┤\n",
+    "class A:\n    def f(a):\n        return 1\n\n    ║├def g(self): return 1┤\n\n\nx = 1\n",
+]
+
+FAR = "class Far:\n" + "    def g(self, a):\n        return [a]\n\n" * 200 + "\n"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("around", ["", FAR], ids=["alone", "in a large file"])
+@pytest.mark.parametrize("source", REFUSED)
+def test_what_python_refuses_is_an_error_though_tree_sitter_lets_it_pass(source: str, around: str, ending: str):
+    source = (around + source + "\n\n" + around).replace("\n", ending)
+    found = errors_of(parse(source), "python")
+    assert [error.kind for error in found] == ["refused"]
+    assert 0 <= found[0].start <= found[0].end <= len(parse(source).filled)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("around", ["", FAR], ids=["alone", "in a large file"])
+@pytest.mark.parametrize("source", ACCEPTED)
+def test_what_python_accepts_is_none(source: str, around: str, ending: str):
+    assert errors_of(parse((around + source + "\n\n" + around).replace("\n", ending)), "python") == []
+
+
+LOOP = "async def f(a):\n    while a:\n", "        x = g(a)\n"
+BODY = "def f(a):\n    if a:\n", "        x = g(a)\n"
+CLASS = "class A:\n", "    x = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "fill", "sound"),
+    [
+        *[(LOOP, fill, True) for fill in ("break", "await a", "return a", "if a:\n            break", "# no code")],
+        *[(BODY, fill, fill == "return a") for fill in ("break", "await a", "return a")],
+        *[(CLASS, fill, fill == "y = 2") for fill in ("break", "await a", "return a", "y = 2", "  y = 2")],
+        (BODY, "return a\n    else:\n        pass", True),  # a clause of the header far above
+        (BODY, "x = 2\n    return a", False),
+    ],
+)
+def test_deep_inside_of_a_long_block_its_headers_count(block: tuple[str, str], fill: str, sound: bool):
+    header, line = block
+    source = header + line * 400 + line[: -len(line.lstrip())] + f"║├{fill}┤\n" + line * 400
+    assert (errors_of(parse(source), "python") == []) == sound
+
+
+FILLS = st.sampled_from(
+    [
+        *[
+            "x",
+            "f(a)",
+            "f(a",
+            "a)",
+            "[1, 2",
+            "return a",
+            "x = = 1",
+            "if a:",
+            "else:",
+            "a +",
+            "'s",
+            "lambda: 1",
+            "def g():",
+        ],
+        *[
+            "x = 1\n        y = 2",
+            "if a:\n            b",
+            "for a in b:\n        c",
+            "return\n\ndef g():\n    pass",
+            "# c",
+        ],
+    ]
+)
+
+
+@given(st.data(), FILLS)
+def test_the_statements_around_an_edit_say_what_the_whole_file_says(data: st.DataObject, fill: str):
+    text = (CODE["python"] + "\n\n" + FAR) * 3
+    whole = Syntax.parse(text, "python")
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.sampled_from([start, text.find("\n", start) if "\n" in text[start:] else start]))
+    near = window(whole, start, end)
+    assert near is not None and len(near.syntax.text) < 2 * LIMIT
+    after = whole.edited(start, end, fill)
+    cut = near.syntax.edited(start - near.shift, end - near.shift, fill)
+    place = start - near.shift, end - near.shift, start - near.shift + len(fill)
+    assert bool(compare(near.syntax, cut, *place)) == bool(compare(whole, after, start, end, start + len(fill)))
+
+
+@pytest.mark.parametrize("path", sorted(Path(grammars.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+def test_what_stands_in_a_real_file_is_never_refused(path: Path):
+    text, rng = path.read_text(encoding="utf-8"), random.Random(0)
+    for _ in range(12):
+        cursor = rng.randrange(len(text))
+        end = text.find("\n", cursor) if "\n" in text[cursor:] else len(text)
+        before = Syntax.parse(text[:cursor] + text[end:], "python")
+        span = choose_span(before, cursor)
+        if span is not None and span.end == cursor:
+            after = before.edited(cursor, cursor, text[cursor:end])
+            assert new_errors(before, after, cursor, end) == [], text[cursor:end]
+
+
 @given(documents())
 def test_an_edit_that_changes_nothing_has_no_new_errors(document: tuple[str, str]):
     language_id, text = document
@@ -142,7 +282,8 @@ def test_any_text_edit_and_range_can_be_checked(document: tuple[str, str], data:
         for error in new_errors(before, after, low, high):
             assert 0 <= error.start <= error.end <= len(after.text)
     if before.tree is not None and after.tree is not None and not after.flaws:
-        assert new_errors(before, after, first, first + len(new)) == []
+        found = new_errors(before, after, first, first + len(new))
+        assert all(error.kind == "refused" for error in found)
 
 
 @given(documents(), st.data(), TEXTS)

@@ -23,7 +23,7 @@ def test_case(case: Case):
         assert span is None, f"nothing should be offered, but {span}"
         return
     assert span is not None, "a span should be offered"
-    assert (span.kind, span.max_tokens) == (case.kind, case.max_tokens)
+    assert (span.kind, span.max_tokens, case.role and span.role) == (case.kind, case.max_tokens, case.role)
     assert show(text, span.start, span.end) == show(text, cursor, case.fixture.end)
     assert span.single_line == (span.kind != "block")
     if span.kind in ("line", "block"):
@@ -69,6 +69,34 @@ def test_prose_is_filled_when_it_is_asked_for(language_id: str, source: str, kin
     assert span is not None
     assert (span.kind, span.single_line) == (kind, True)
     assert show(fixture.text, span.start, span.end) == source
+
+
+@pytest.mark.parametrize(
+    ("language_id", "source", "role", "forbidden"),
+    [
+        ("python", "x = 1  # counts ║", "comment", ""),
+        ("python", 'name = "ada║"', "string", '"'),
+        ("python", "name = f'ada║'", "string", "'"),
+        ("python", 'def f():\n    """First ║\n    """', "docstring", '"""'),
+        ("rust", "/// Adds two ║\nfn add() {}", "docstring", ""),
+        ("javascript", "/** Adds ║ */", "docstring", "*/"),
+        ("c", "/* returns ║ */ int a;", "comment", "*/"),
+        ("javascript", "const a = `ada ║`;", "string", "`"),
+        ("lua", "--[[ the cursor ║ ]]", "comment", "]]"),
+    ],
+)
+def test_prose_says_what_would_end_it(language_id: str, source: str, role: str, forbidden: str):
+    fixture = parse(source)
+    span = choose_span(Syntax.parse(fixture.text, language_id), fixture.start, prose=True)
+    assert span is not None
+    assert (span.role, span.forbidden) == (role, ("\n", "\r", *([forbidden] if forbidden else [])))
+
+
+def test_a_line_break_is_forbidden_in_one_line_and_allowed_in_a_block():
+    block = choose_span(Syntax.parse("def f():\n    ", "python"), 13)
+    line = choose_span(Syntax.parse("x = ", "python"), 4)
+    assert block is not None and line is not None
+    assert (block.forbidden, line.forbidden) == ((), ("\n", "\r"))
 
 
 def test_a_cursor_inside_a_line_break_or_a_surrogate_pair_gets_nothing():

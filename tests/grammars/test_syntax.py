@@ -1,6 +1,7 @@
 """Parsing, incremental parsing and positions."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from midspan.grammars import Syntax, language_for
 from midspan.grammars import syntax as syntax_module
 from midspan.grammars.languages import LANGUAGES, Language
 from midspan.grammars.offsets import STRIDE, Offsets, encode
-from tree_sitter import Tree
+from tree_sitter import Parser, Tree
 
 from .documents import CODE, TEXTS, documents, edits
 
@@ -151,6 +152,75 @@ def test_typing_at_the_end_of_words_equals_a_fresh_parse(language_id: str, data:
         syntax = syntax.edited(cursor, cursor, new)
         cursor += len(new)
     assert_equals_a_fresh_parse(syntax)
+
+
+NESTED = """\
+class A:
+    def f(self):
+        for a in b:
+            if a:
+                return 1  # one
+
+            # two
+    async def g(self):
+        try:
+            x = [1,
+                 2]
+        except E:
+            pass
+
+
+@a
+def h(): return "s"
+
+y = h(1)
+"""
+
+
+@settings(max_examples=200)
+@given(st.data(), st.sampled_from(["\n", "\r\n"]))
+def test_python_typed_at_the_ends_of_its_lines_equals_a_fresh_parse(data: st.DataObject, ending: str):
+    syntax = Syntax.parse(NESTED.replace("\n", ending) * 2, "python")
+    for _ in range(data.draw(st.integers(1, 4))):
+        _ = data.draw(st.booleans()) and syntax.tree
+        ends = [match.start() for match in re.finditer(r"\r?\n", syntax.text)]
+        at = data.draw(st.sampled_from(ends))
+        back = data.draw(st.sampled_from([0, 0, 0, 1, 3, 12]))
+        new = data.draw(
+            st.sampled_from(["v", ")", "x()", " + 1", f"{ending}        v", f"{ending}    ", "", ":", "é", "# c"])
+        )
+        start = max(0, at - back)
+        syntax = syntax.edited(start, at, new)
+    assert_equals_a_fresh_parse(syntax)
+
+
+class CountingParser:
+    """Counts the bytes a parse asks for."""
+
+    asked = 0
+
+    def __init__(self, grammar: Any) -> None:
+        self._parser = Parser(grammar)
+
+    def parse(self, read: Any, **options: Any) -> Tree:
+        def counted(byte: int, place: Any) -> bytes:
+            CountingParser.asked += 256
+            return read(byte, place)[:256]
+
+        return self._parser.parse(counted, **options)
+
+
+@pytest.mark.parametrize("typed", ["v", ")", "\n        v", "\n", " + 1"])
+def test_typing_at_the_end_of_a_block_reads_a_small_part_of_the_file_again(typed: str, monkeypatch: pytest.MonkeyPatch):
+    method = "    def f(self, a):\n        if a:\n            return g(a)\n        return [a]\n\n"
+    text = ("class A:\n" + method * 10 + "\n") * 40
+    syntax = Syntax.parse(text, "python")
+    assert syntax.flaws == ()
+    at = text.index("return [a]", len(text) // 4) + len("return [a]")
+    monkeypatch.setattr(syntax_module, "Parser", CountingParser)
+    CountingParser.asked = 0
+    assert syntax.edited(at, at, typed).tree is not None
+    assert CountingParser.asked < len(text) * 2 // 3
 
 
 @settings(max_examples=300)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from midspan.lsp.client import Client
 
-ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": os.devnull}  # where no midspan.toml of a user's is
 
 
 class Launcher:
@@ -18,8 +18,8 @@ class Launcher:
         self._log = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         self._clients: list[Client] = []
 
-    def __call__(self, **arguments: Any) -> Client:
-        client = Client(env=ENVIRONMENT, stderr=self._log, **arguments)
+    def __call__(self, environment: dict[str, str] | None = None, **arguments: Any) -> Client:
+        client = Client(env={**ENVIRONMENT, **(environment or {})}, stderr=self._log, **arguments)
         self._clients.append(client)
         return client
 

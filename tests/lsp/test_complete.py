@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.engine import Candidate, Infill, InfillRequest
-from midspan.grammars import Syntax
-from midspan.lsp.complete import Limits, Outcome, Snapshot, complete, follow, line_ending
+from midspan.grammars import Syntax, choose_span
+from midspan.lsp.complete import Limits, Outcome, Snapshot, _Place, complete, follow
+from midspan.lsp.lines import line_ending
 
 code = st.lists(st.sampled_from(["x", "= ", "(", ")", "\n", "    ", "def f():", "'é'", "😀", "\r\n"]), max_size=20).map(
     "".join
@@ -56,11 +57,11 @@ class Proposing:
         return Infill(text, (), (), 1, "converged", {}, sure, "copy", self.candidates)
 
 
-def outcome(text: str, *candidates: str, min_confidence: float = 0.0) -> Outcome:
+def outcome(text: str, *candidates: str, min_confidence: float = 0.0, most: int = 1) -> Outcome:
     offset = text.index("║")
     text = text.replace("║", "")
     snapshot = Snapshot("u", 1, "python", text, offset, offset)
-    limits = Limits(32, min_confidence, 0, float("inf"), lambda: False)
+    limits = Limits(32, min_confidence, 0, float("inf"), lambda: False, most)
     return complete(snapshot, Syntax.parse(text, "python"), Proposing(*candidates), limits)  # type: ignore[arg-type]
 
 
@@ -94,3 +95,35 @@ def test_the_rest_of_the_line_comes_along() -> None:
     assert found.suggestion is not None
     assert (found.suggestion.text, found.suggestion.filled) == ("b)  # why", 1)
     assert (found.suggestion.start, found.suggestion.end) == (5, 13)
+
+
+def test_alternatives_are_what_parses_each_once_and_best_first() -> None:
+    found = outcome("x = ║\n", "f(a", "1", "f(a)", "1 ", "y", most=2)
+    assert [one.text for one in found.suggestions] == ["1", "f(a)"]
+    found = outcome("x = ║\n", "1", "", "1 ", "f(a)", most=3)
+    assert [one.text for one in found.suggestions] == ["1", "f(a)"]
+    assert [one.text for one in outcome("x = ║\n", "1", "2").suggestions] == ["1"]
+    assert outcome("x = ║\n", "", "f(", most=3).reason == "nothing is missing"
+
+
+def test_of_several_lines_those_that_parse_are_shown() -> None:
+    assert shown("def f(a):\n    ║\n", "b = a\n    c = b +\n    )") == "b = a"
+    assert shown("def f(a):\n    ║\n", "b = (\n    c = d") == "(breaks the syntax)"
+
+
+def test_the_engine_is_told_which_part_of_a_fill_is_suspect() -> None:
+    place = _place("x = f(║)\n")
+    assert place.culprits("a)") == [], "what would not be shown is not suspect"
+    assert place.culprits("g[a") != []
+    for fill in ("a b", "f(((", "]", "\n", "def", "1 +", "😀", "x\ny", ""):
+        for start, end in place.culprits(fill):
+            assert 0 <= start <= end <= len(fill)
+
+
+def _place(text: str) -> _Place:
+    offset = text.index("║")
+    text = text.replace("║", "")
+    syntax = Syntax.parse(text, "python")
+    span = choose_span(syntax, offset)
+    assert span is not None
+    return _Place(Snapshot("u", 1, "python", text, offset, offset), syntax, span)

@@ -65,9 +65,15 @@ def opened(server: Client, text: str = CODE, language: str = "python", name: str
     """The URI of a document that is open with this text, at version 1."""
     uri = f"file:///project/{name}"
     server.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+    forget(server)
     server.open(uri, language, text)
     server.notifications.clear()
     return uri
+
+
+def forget(server: Client) -> None:
+    """From here on the engine has to compute what it is asked."""
+    server.request("workspace/executeCommand", {"command": "midspan.clearCache"})
 
 
 def outcome(server: Client) -> str:
@@ -194,12 +200,13 @@ def test_a_document_that_is_not_open(server: Client) -> None:
 
 def test_only_the_newest_request_of_a_document_is_answered(server: Client) -> None:
     uri = opened(server)
-    [alone] = fills(server, uri, GAPS[:1])
+    alone = server.result(server.begin_completion(uri, *GAPS[0]))
+    forget(server)
     server.notifications.clear()
     ids = [server.begin_completion(uri, *GAPS[0]) for _ in range(6)]
     results = [server.result(msg_id) for msg_id in ids]
     outcomes = [outcome(server) for _ in ids]
-    assert results[-1] == ({"items": [alone]} if alone else None)
+    assert results[-1] == alone
     assert outcomes.count("superseded") >= 1
     assert all(result is None for result, what in zip(results, outcomes, strict=True) if what == "superseded")
 
@@ -217,6 +224,7 @@ def test_a_cancelled_request_gets_its_error_and_the_next_one_its_answer(server: 
     [alone] = fills(server, uri, GAPS[:1])
     running = 0
     for _ in range(5):
+        forget(server)
         server.notifications.clear()
         msg_id = server.begin_completion(uri, *GAPS[0])
         server.notification("midspan/status", kind="busy")
@@ -366,3 +374,131 @@ def test_bad_settings_are_told_in_the_log_and_not_in_a_popup(start: Launcher) ->
     assert len(told) == 2
     assert "'deadline'" in told[0] and "'colour'" in told[1]
     assert not [message for message in client.notifications if message["method"] == "window/showMessage"]
+
+
+# -- what is known already
+
+
+def test_typing_through_a_suggestion_is_answered_without_the_model(server: Client) -> None:
+    uri = opened(server)
+    [item] = fills(server, uri, GAPS[:1], AUTOMATIC)
+    assert item is not None
+    shown, place = item["insertText"], GAPS[0]
+    text = CODE
+    server.notifications.clear()
+    for typed, char in enumerate(shown[:-1]):
+        at = {"line": place[0], "character": place[1] + typed}
+        server.change(uri, 2 + typed, {"range": {"start": at, "end": at}, "text": char})
+        [rest] = fills(server, uri, [(place[0], place[1] + typed + 1)], AUTOMATIC)
+        text = accepted(text, {"insertText": char, "range": {"start": at, "end": at}})
+        assert rest is not None and rest["insertText"] == shown[typed + 1 :]
+        assert accepted(text, rest) == accepted(CODE, item)
+        assert server.notification("midspan/trace")["origin"] == "remembered"
+    assert not [message for message in server.notifications if message["params"].get("kind") == "busy"]
+
+
+def test_alternatives_are_different_and_fit_the_same_place(server: Client) -> None:
+    uri = opened(server)
+    counts = []
+    for place in GAPS:
+        [automatic] = [server.result(server.begin_completion(uri, *place, AUTOMATIC))]
+        assert automatic is None or len(automatic["items"]) == 1
+        result = server.result(server.begin_completion(uri, *place))
+        items = result["items"] if result else []
+        counts.append(len(items))
+        assert len({item["insertText"] for item in items}) == len(items) <= 3
+        assert len({str(item["range"]) for item in items}) <= 1
+    assert max(counts) > 1
+
+
+# -- clients without ghost text
+
+MENU = {"textDocument": {"completion": {"completionItem": {"documentationFormat": ["markdown", "plaintext"]}}}}
+GHOST = {"textDocument": {**MENU["textDocument"], "inlineCompletion": {"dynamicRegistration": False}}}
+
+
+@pytest.mark.parametrize(("capabilities", "offered"), [(MENU, True), (GHOST, False), ({}, False)])
+def test_the_menu_is_for_clients_without_ghost_text(
+    start: Launcher, capabilities: dict[str, Any], offered: bool
+) -> None:
+    client = start()
+    provided = client.initialize({"enable": False}, capabilities)["capabilities"]
+    assert ("completionProvider" in provided) == offered
+    params = {"textDocument": {"uri": "file:///a.py"}, "position": {"line": 0, "character": 0}}
+    reply = client.reply(client.begin("textDocument/completion", params))
+    assert ("error" in reply) != offered
+
+
+def test_a_menu_has_one_entry_that_edits_one_line(start: Launcher) -> None:
+    client = start()
+    client.initialize({**MODEL, "minConfidence": 0, "status": True}, MENU)
+    client.notification("midspan/status", kind="ready", timeout=120)
+    uri = "file:///project/circle.py"
+    text = CODE.replace("self.radius =\n", "self.radius = rad\n")
+    client.open(uri, "python", text)
+    lines, shown = text.split("\n"), 0
+    for line, character in ((9, 25), (26, 15), (18, 25), (8, 14), (16, 11)):
+        at = {"textDocument": {"uri": uri}, "position": {"line": line, "character": character}}
+        menu = client.request("textDocument/completion", {**at, "context": {"triggerKind": 3}})
+        assert menu["isIncomplete"] and len(menu["items"]) <= 1
+        for item in menu["items"]:
+            shown += 1
+            edit, before = item["textEdit"], lines[line][:character]
+            word = re.search(r"\w*$", before)
+            assert word is not None
+            start_, end = edit["range"]["start"], edit["range"]["end"]
+            assert start_ == {"line": line, "character": word.start()}
+            assert end == {"line": line, "character": len(lines[line])}
+            assert edit["newText"].startswith(word[0]) and len(edit["newText"]) > len(word[0])
+            assert item["filterText"].startswith(word[0]) and item["label"]
+            assert item["insertTextFormat"] == 1 and not item.get("preselect")
+            assert edit["newText"] in item["documentation"]["value"]
+    assert shown
+    at = {"textDocument": {"uri": uri}, "position": {"line": 4, "character": 8}}  # in a docstring
+    assert client.request("textDocument/completion", at) == {"isIncomplete": True, "items": []}
+    client.shut_down()
+
+
+# -- telling
+
+
+def test_why_there_was_no_suggestion(server: Client) -> None:
+    uri = opened(server)
+    server.result(server.begin_completion(uri, 4, 8))
+    last = server.request("workspace/executeCommand", {"command": "midspan.why", "arguments": [uri, 1]})
+    assert [(event["outcome"], event["position"]) for event in last] == [("no span here", [4, 8])]
+    assert "comment" in last[0]["why"]
+    assert len(server.request("workspace/executeCommand", {"command": "midspan.why"})) <= 10
+    for arguments in ([1, "2"], [uri, -5], [None], []):
+        answer = server.request("workspace/executeCommand", {"command": "midspan.why", "arguments": arguments})
+        assert isinstance(answer, list)
+
+
+def test_loading_has_a_progress_bar_where_the_client_has_one(start: Launcher) -> None:
+    client = start()
+    client.initialize({**MODEL, "status": True}, {"window": {"workDoneProgress": True}})
+    client.notification("midspan/status", kind="ready", timeout=120)
+    client.request("workspace/executeCommand", {"command": "midspan.why"})
+    token = client.asked("window/workDoneProgress/create")["token"]
+    told = [message["params"] for message in client.notifications if message["method"] == "$/progress"]
+    assert {one["token"] for one in told} == {token}
+    kinds = [one["value"]["kind"] for one in told]
+    assert kinds[0] == "begin" and kinds[-1] == "end" and set(kinds[1:-1]) <= {"report"}
+    assert client.shut_down() == 0
+
+
+def test_a_project_can_only_ask_for_less(start: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "midspan.toml").write_text('exclude = ["private.py"]\nmodel = "/tmp"\n')
+    client = start()
+    client.initialize({"load": "use", "trace": True}, rootUri=tmp_path.as_uri())
+    uri = (tmp_path / "private.py").as_uri()
+    for _ in range(2):
+        opened_here = client.begin_completion(uri, 0, 4)
+        client.result(opened_here)
+        client.open(uri, "python", "x = \n")
+        client.result(client.begin_completion(uri, 0, 4))
+        assert outcome(client) == "excluded"
+    told = [
+        message["params"]["message"] for message in client.notifications if message["method"].endswith("logMessage")
+    ]
+    assert len([one for one in told if "'model' may not be set by a project" in one]) == 1

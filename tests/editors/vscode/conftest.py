@@ -1,0 +1,69 @@
+"""Starts VS Code for the tests: `.ci/fetch-vscode` puts it behind .cache/vscode, without which they are skipped.
+
+MIDSPAN_E2E_MODEL names a checkpoint directory to use in place of the bundled one, MIDSPAN_E2E_SERVER a `midspan` in
+place of the one that is installed here.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .window import RIG, ROOT, VSCode
+
+EXTENSION = ROOT / "editors" / "vscode"
+
+
+def _npm(*arguments: str) -> None:
+    argv = ["npm", *arguments]
+    done = subprocess.run(argv, cwd=EXTENSION, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def npm() -> Callable[..., None]:
+    """Run npm in the extension's folder, its packages installed; a failure fails the test."""
+    if not (RIG / "fetched").exists():
+        pytest.skip(f"no VS Code: run .ci/fetch-vscode to put one behind {RIG.relative_to(ROOT)}")
+    if shutil.which("npm") is None:
+        pytest.skip("no npm: the extension cannot be built")
+    if not (EXTENSION / "node_modules").exists():
+        _npm("ci", "--ignore-scripts")
+    return _npm
+
+
+@pytest.fixture(scope="session")
+def vsix(npm: Callable[..., None]) -> Path:
+    """The extension as it would be published, built anew if a source is younger than it."""
+    package = EXTENSION / "midspan.vsix"
+    names = ("src/*.ts", "media/*", "scripts/*", "*.json", "*.md", ".vscodeignore")
+    youngest = max(path.stat().st_mtime for name in names for path in EXTENSION.glob(name))
+    if not package.exists() or package.stat().st_mtime < youngest:
+        npm("run", "package")
+    return package
+
+
+@pytest.fixture(scope="module")
+def start_vscode(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., VSCode]]:
+    """Start a VS Code; it ends with the module."""
+    pytest.importorskip("psutil")
+    started: list[VSCode] = []
+
+    def start(**options: Any) -> VSCode:
+        started.append(VSCode(tmp_path_factory.mktemp("vscode"), vsix, **options))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for window in started:
+            window.close()
+
+
+@pytest.fixture(scope="module")
+def window(start_vscode: Callable[..., VSCode]) -> VSCode:
+    """One VS Code for all tests of a module: it takes seconds to start."""
+    return start_vscode()

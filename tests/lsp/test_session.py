@@ -1,0 +1,382 @@
+"""The session's life with an engine whose answers and pace are given: what is computed, when, and what is not."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from midspan.engine import Candidate, EngineError, Infill, InfillRequest
+from midspan.lsp import prefetch, worker
+from midspan.lsp.complete import Outcome
+from midspan.lsp.documents import Change
+from midspan.lsp.session import Listener, Session
+
+URI = "file:///project/code.py"
+
+
+class Given:
+    """An engine that answers from a table: the end of the prefix → the fill. `gate` holds it up."""
+
+    name = "given"
+
+    def __init__(self, table: dict[str, str]) -> None:
+        self.table = table
+        self.asked: list[str] = []  # the ends of the prefixes
+        self.begun = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def infill(self, request: InfillRequest) -> Infill:
+        self.asked.append(request.prefix[-12:])
+        self.begun.release()
+        while not self.gate.wait(0.002):
+            if request.cancelled():
+                return Infill("", (), (), 1, "cancelled", {}, 0.0)
+        found = [fill for end, fill in self.table.items() if request.prefix.endswith(end)]
+        texts = found[-1].split("|") if found else [""]
+        candidates = tuple(Candidate(text, (), frozenset({"canvas"}), probability=0.9) for text in texts)
+        return Infill(texts[0], (), (), 1, "converged", {}, 0.9, "canvas", candidates)
+
+
+class Editor:
+    """One document, its text typed into it, and a session."""
+
+    def __init__(self, engine: Given, **options: Any) -> None:
+        self.engine = engine
+        self.states: list[tuple[str, str]] = []
+        self.troubles: list[str] = []
+        state = lambda kind, message: self.states.append((kind, message))  # noqa: E731
+        self.session = Session(Listener(state=state, trouble=self.troubles.append))
+        self.session.initialize({"diskCache": False, "deadline": 30, "debounce": 0, **options}, [])
+        self.version = 1
+
+    def open(self, marked: str) -> None:
+        self.column = len(marked.partition("║")[0])
+        self.text = marked.replace("║", "")
+        self.session.documents.open(URI, "python", self.version, self.text)
+
+    def become(self, marked: str) -> None:
+        """The text, of one line or more, and the cursor, all at once."""
+        self.column = len(marked.partition("║")[0])
+        self.text = marked.replace("║", "")
+        self.version += 1
+        self.session.change(URI, self.version, [Change(self.text)])
+
+    async def ask(self, invoked: bool = False) -> Outcome:
+        document = self.session.documents.get(URI)
+        assert document is not None
+        request = self.session.request(URI, document.position(self.column), invoked)
+        assert request is not None
+        if request.outcome is not None:
+            return self.session.settle(request, request.outcome)
+        return await self.session.suggest(request)
+
+    async def until(self, satisfied: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 20
+        while not satisfied():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
+
+
+Story = Callable[[Editor], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Runs a story with an editor whose session loads the given engine."""
+    monkeypatch.setattr(prefetch, "STILL", 0.02)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    def run(story: Story, table: dict[str, str], **options: Any) -> None:
+        async def main() -> None:
+            engine = Given(table)
+            monkeypatch.setattr(worker, "load_engine", lambda spec, on_progress: engine)
+            editor = Editor(engine, **options)
+            editor.session.start()
+            try:
+                await story(editor)
+            finally:
+                engine.gate.set()
+                editor.session.stop()
+
+        asyncio.run(main())
+
+    return run
+
+
+Live = Callable[..., None]
+STILL = 0.3  # seconds in which what is not to happen would have happened
+
+
+def texts(outcome: Outcome) -> list[str]:
+    return [one.text for one in outcome.suggestions]
+
+
+# -- type-through
+
+
+def test_typing_what_it_says_asks_nothing_of_the_model(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        assert texts(await editor.ask()) == ["f(a)"]
+        for now, rest in (("x = f║\n", "(a)"), ("x = f(║)\n", "a)"), ("x = f(a║)\n", ")"), ("x = ║\n", "f(a)")):
+            editor.become(now)
+            outcome = await editor.ask()
+            assert (texts(outcome), outcome.origin) == ([rest], "remembered")
+        assert editor.engine.asked == ["x = "]
+        editor.become("x = g║\n")
+        assert texts(await editor.ask()) == []
+        assert editor.engine.asked == ["x = ", "x = g"]
+
+    live(story, {"x = ": "f(a)"}, prefetch=False)
+
+
+def test_it_works_while_the_model_is_away(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        await editor.ask()
+        editor.session.unload()
+        editor.become("x = f║\n")
+        assert texts(await editor.ask()) == ["(a)"]
+        assert editor.states[-1][0] == "asleep"
+        editor.become("y = ║\n")
+        assert texts(await editor.ask()) == ["1"]
+
+    live(story, {"x = ": "f(a)", "y = ": "1"}, prefetch=False)
+
+
+def test_several_alternatives_when_asked_for_and_one_otherwise(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        assert texts(await editor.ask()) == ["a"]
+        assert texts(await editor.ask(invoked=True)) == ["a", "b", "c"]
+        assert texts(await editor.ask(invoked=True)) == ["a", "b", "c"]
+        assert len(editor.engine.asked) == 2
+        editor.become("x = b║\n")
+        assert texts(await editor.ask()) == ["bb"]
+
+    live(story, {"x = ": "a|b|a|f(|c|d", "x = b": "bb"}, prefetch=False)
+
+
+# -- prefetch
+
+
+def test_what_follows_an_acceptance_is_there_before_it(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        await editor.ask()
+        await editor.until(lambda: editor.engine.asked == ["x = ", "x = f(a)"])
+        await asyncio.sleep(0.05)
+        editor.become("x = f(a)║\n")
+        outcome = await editor.ask()
+        assert (texts(outcome), outcome.origin) == ([" + 1"], "prefetched")
+        assert editor.engine.asked[:2] == ["x = ", "x = f(a)"]
+
+    live(story, {"x = ": "f(a)", "x = f(a)": " + 1"})
+
+
+def test_where_nothing_follows_it_is_the_next_line(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("if a:\n    x = ║\n")
+        await editor.ask()
+        await editor.until(lambda: len(editor.engine.asked) == 3)
+        await asyncio.sleep(0.05)
+        editor.become("if a:\n    x = f(a)║\n")
+        assert texts(await editor.ask()) == []
+        editor.become("if a:\n    x = f(a)\n    ║\n")
+        outcome = await editor.ask()
+        assert (texts(outcome), outcome.origin) == (["y = 1"], "prefetched"), outcome
+
+    live(story, {"x = ": "f(a)", "x = f(a)": "", "f(a)\n    ": "y = 1"})
+
+
+def test_it_goes_no_deeper_and_is_not_repeated(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        await editor.ask()
+        await editor.until(lambda: len(editor.engine.asked) == 3)
+        for now in ("x = f║\n", "x = f(║)\n"):
+            editor.become(now)
+            await editor.ask()
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(STILL)
+        assert len(editor.engine.asked) == 3
+
+    live(story, {"x = ": "f(a)"})
+
+
+def test_an_acceptance_waits_for_the_prefetch_that_is_under_way(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        await editor.ask()
+        editor.engine.gate.clear()
+        await editor.until(lambda: editor.engine.asked == ["x = ", "x = f(a)"])
+        editor.become("x = f(a)║\n")
+        answer = asyncio.ensure_future(editor.ask())
+        await asyncio.sleep(0.02)
+        editor.engine.gate.set()
+        assert texts(await answer) == [" + 1"]
+        assert editor.engine.asked.count("x = f(a)") == 1, "and it is not computed twice"
+
+    live(story, {"x = ": "f(a)", "x = f(a)": " + 1"})
+
+
+def test_typing_towards_it_keeps_it_and_anything_else_calls_it_off(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        await editor.ask()
+        editor.engine.gate.clear()
+        await editor.until(lambda: len(editor.engine.asked) == 2)
+        editor.become("x = f║\n")
+        await editor.ask()
+        await asyncio.sleep(0.05)
+        assert len(editor.engine.asked) == 2
+        editor.become("x = g║\n")
+        answer = asyncio.ensure_future(editor.ask())
+        await editor.until(lambda: editor.engine.asked[2:] == ["x = g"])  # the prefetch, held up, has given way
+        editor.engine.gate.set()
+        assert texts(await answer) == ["(b)"]
+
+    live(story, {"x = ": "f(a)", "x = g": "(b)"})
+
+
+def test_a_request_of_another_document_does_not_wait_for_it(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        await editor.ask()
+        editor.engine.gate.clear()
+        await editor.until(lambda: len(editor.engine.asked) == 2)
+        other = URI.replace("code", "other")
+        editor.session.documents.open(other, "python", 1, "y = \n")
+        request = editor.session.request(other, (0, 4), False)
+        assert request is not None
+        answer = asyncio.ensure_future(editor.session.suggest(request))
+        await editor.until(lambda: editor.engine.asked[2:] == ["y = "])
+        editor.engine.gate.set()
+        assert texts(await answer) == ["1"]
+
+    live(story, {"x = ": "f(a)", "y = ": "1"})
+
+
+@pytest.mark.parametrize("options", [{"prefetch": False}, {"trigger": "invoked"}, {"languages": {"python": "invoked"}}])
+def test_no_prefetch_where_it_is_off_or_nobody_would_see_it(live: Live, options: dict[str, Any]) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        assert texts(await editor.ask(invoked=True)) == ["f(a)"]
+        await asyncio.sleep(STILL)
+        assert len(editor.engine.asked) == 1
+
+    live(story, {"x = ": "f(a)"}, **options)
+
+
+# -- debounce
+
+
+def test_a_burst_of_keys_is_one_computation(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("║\n")
+        pace = editor.session._pace
+        for _ in range(9):
+            pace.took(1.0)  # the machine is slow
+        editor.become("n║\n")
+        answers = [asyncio.ensure_future(editor.ask())]  # the first after a pause is begun at once
+        await editor.until(lambda: len(editor.engine.asked) == 1)
+        for length in range(2, 6):
+            await asyncio.sleep(0.03)
+            editor.become(f"{'name =':.{length}}║\n")
+            answers.append(asyncio.ensure_future(editor.ask()))
+        await asyncio.gather(*answers)
+        assert editor.engine.asked[-1] == "name "
+        assert len(editor.engine.asked) < len(answers)
+
+    live(story, {}, debounce=1000)
+
+
+# -- the model's life
+
+
+def test_loaded_on_first_use(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        await asyncio.sleep(0.05)
+        assert [kind for kind, _ in editor.states] == ["asleep"]
+        editor.open("x = ║\n")
+        assert texts(await editor.ask()) == ["1"]
+        assert [kind for kind, _ in editor.states][:3] == ["asleep", "loading", "ready"]
+
+    live(story, {"x = ": "1"}, load="use")
+
+
+def test_unloaded_when_idle_and_back_when_needed(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        await editor.until(lambda: editor.states[-1][0] == "asleep")
+        editor.open("x = ║\n")
+        assert texts(await editor.ask()) == ["1"]
+        await editor.until(lambda: editor.states[-1][0] == "asleep")
+
+    live(story, {"x = ": "1"}, idleUnload=0.1 / 60, prefetch=False)
+
+
+def test_a_memory_limit_that_cannot_be_kept_is_an_error(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "over_limit", lambda limit: "it takes 900 MB" if limit else "")
+
+    async def story(editor: Editor) -> None:
+        await editor.until(lambda: editor.states[-1] == ("error", "it takes 900 MB"))
+        editor.open("x = ║\n")
+        assert (await editor.ask()).reason == "there is no model"
+
+    live(story, {"x = ": "1"}, memoryLimit=500)
+
+
+def test_an_engine_that_runs_out_of_memory_fails_one_request(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(editor: Editor) -> None:
+        infill, failing = editor.engine.infill, [True]
+
+        def once(request: InfillRequest) -> Infill:
+            if failing.pop() if failing else False:
+                raise EngineError("the device ran out of memory")
+            return infill(request)
+
+        monkeypatch.setattr(editor.engine, "infill", once)
+        editor.open("x = ║\n")
+        assert (await editor.ask()).reason == "failed"
+        assert editor.troubles == ["the device ran out of memory"]
+        assert texts(await editor.ask()) == ["1"]
+
+    live(story, {"x = ": "1"})
+
+
+# -- what is not looked at
+
+
+def test_exclusions_hold_at_once_when_they_change(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        assert texts(await editor.ask()) == ["1"]
+        editor.session.configure({"exclude": ["*.py"]})
+        assert (await editor.ask()).reason == "excluded"
+        assert editor.session.excluded(URI)
+        editor.session.configure({})
+        assert texts(await editor.ask()) == ["1"]
+        assert len(editor.engine.asked) == 2, "and nothing of it was kept"
+
+    live(story, {"x = ": "1"}, prefetch=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"languages": {"python": "off"}}, "off for this language"),
+        ({"languages": {"*": "invoked"}}, "not asked for"),
+        ({"enable": False}, "off"),
+    ],
+)
+def test_silence_has_its_reason(live: Live, options: dict[str, Any], reason: str) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("x = ║\n")
+        assert (await editor.ask()).reason == reason
+        assert not editor.engine.asked
+
+    live(story, {"x = ": "1"}, **options)
