@@ -6,7 +6,7 @@ STAMP := .venv/installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format e2e editors quality infilling bench-gpu corpus train clean
+.PHONY: help demo test lint format e2e e2e-vscode editors quality infilling bench-gpu corpus train clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -35,10 +35,13 @@ format: $(STAMP) ## let ruff rewrite what it can
 
 editors: ## fetch the real editors into .cache/
 	.ci/fetch-neovim
-	.ci/fetch-vscode
 
 e2e: $(STAMP) editors ## the real editors, headless
-	$(BIN)/pytest -m e2e tests/editors
+	$(BIN)/pytest -m e2e tests/editors --ignore=tests/editors/vscode
+
+e2e-vscode: $(STAMP) ## the extension in real VS Code (code-server, headless Chromium)
+	.ci/fetch-vscode
+	$(BIN)/pytest -m e2e tests/editors/vscode
 
 quality: $(STAMP) ## fills of unseen packages against their baselines, a sheet of samples: tests/quality/
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[quality]"

@@ -174,6 +174,8 @@ def ancestors(node: Node | None, most: int = MAX_CLIMB) -> Iterator[Node]:
 
 def _run(language: Language, data: bytes, old: Tree | None, seconds: float | None = None) -> Tree | None:
     """One parse within its allowance; None when it was given up. `old` is already edited to fit `data`."""
+    if not language.survives(data):
+        return None
     if seconds is None:
         seconds = PARSE_SECONDS if old is None else REPARSE_SECONDS
     deadline = time.thread_time() + seconds
