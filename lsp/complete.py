@@ -155,6 +155,9 @@ class _Place:
             rest=text[span.end : self.line_end],
             following=plain(text[self.line_end : self.line_end + FOLLOWING]),
             single_line=span.single_line,
+            above=plain(text[max(0, line_start(text, span.start) - FOLLOWING) : line_start(text, span.start)]),
+            indent=span.indent,
+            forbidden=span.forbidden,
         )
 
     def breaks(self, fill: str) -> bool:
@@ -228,8 +231,10 @@ def _chosen(place: _Place, infill: "Infill", limits: Limits) -> tuple[str, list[
     why = "not confident" if infill.candidates else "no time"
     chosen: list[tuple[Candidate, str]] = []
     for candidate in infill.candidates:
-        if candidate.probability < limits.min_confidence or len(chosen) == limits.most or limits.cancelled():
+        if len(chosen) == limits.most or limits.cancelled():
             break
+        if candidate.probability < limits.min_confidence:
+            continue  # candidates that parse come first, whatever their probability
         if not candidate.text.strip():
             why = "nothing is missing" if candidate is infill.candidates[0] else why
             if limits.most == 1:
