@@ -93,7 +93,8 @@ def test_what_was_typed_of_it_never_hides_it(
     before: str, rest: str, after: str, fill: str, n: int, skipped: int
 ) -> None:
     rest, after = rest.replace("\n", ""), "\n" + after
-    assume(n < len(fill) and "\n" not in fill[:n])
+    assume(fill)
+    n = min(n % len(fill), (fill + "\n").index("\n"))
     closed = [char for place, char in enumerate(unclosed(fill[:n])) if not skipped >> place & 1]
     at = snapshot(before + "║" + rest + after)
     [one] = remembered(KEY, at, shown(at, fill), False)
