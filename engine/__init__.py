@@ -5,8 +5,8 @@ Knows nothing of editors, protocols or files but its checkpoint. Importing it im
 
 from .engine import Engine, Limits
 from .errors import EngineError
-from .gap import Candidate
-from .method import Method
+from .filling.gap import Candidate
+from .filling.method import Method
 from .request import Infill, InfillRequest
 
 __all__ = ["Candidate", "Engine", "EngineError", "Infill", "InfillRequest", "Limits", "Method"]

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from .cache import KVCache
 from .canvas import Canvas, surplus
+from .prompts.seams import FREE, Seams
 from .sampler import BANNED, Noise, Prediction, SamplerConfig, accept, predict, sample, settled, wide
-from .seams import FREE, Seams
 
 CONVERGED, BUDGET, DEADLINE, CANCELLED = "converged", "budget", "deadline", "cancelled"
 

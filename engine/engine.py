@@ -14,21 +14,21 @@ from pathlib import Path
 
 import torch
 
+from .checkpoints.device import give_back, out_of_memory
+from .checkpoints.loading import Outlook, look
+from .checkpoints.stored import read_json
 from .denoise import CANCELLED, CONVERGED, Alphabet, Patience, never
-from .device import give_back, out_of_memory
 from .errors import EngineError
-from .fill import Filled, Filler
-from .gap import Check, Gap
-from .gate import Gate
-from .loading import Outlook, look
-from .method import usual
+from .filling.fill import Filled, Filler
+from .filling.gap import Check, Gap
+from .filling.gate import Gate
+from .filling.method import usual
+from .filling.selection import joined, pieces, within
 from .network import Network
 from .prefix import BYTE_BUDGET, PrefixStore
-from .prompt import prompt_for
+from .prompts.prompt import prompt_for
 from .request import Infill, InfillRequest
 from .sampler import Noise, SamplerConfig
-from .selection import joined, pieces, within
-from .stored import read_json
 from .tokens import Manifest, Tokens
 
 READ = 0.95  # share of the loading that is reading; the rest is the first fill

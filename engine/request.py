@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .denoise import never
-from .gap import Candidate, Check
-from .method import Method
+from .filling.gap import Candidate, Check
+from .filling.method import Method
 
 
 @dataclass(frozen=True)

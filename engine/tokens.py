@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .checkpoint import read_json
+from .checkpoints.checkpoint import read_json
 from .config import NetworkConfig
 from .errors import EngineError
 

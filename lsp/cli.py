@@ -13,26 +13,26 @@ from typing import NoReturn
 def main() -> NoReturn:
     arguments = _parser().parse_args()
     if arguments.command == "fill":
-        from .fill import fill_file  # noqa: PLC0415
+        from .commands.fill import fill_file  # noqa: PLC0415
 
         path, line, column = arguments.place
         sys.exit(fill_file(path, line, column, _options(arguments), arguments.picture))
     if arguments.command == "demo":
-        from .fill import demo  # noqa: PLC0415
+        from .commands.fill import demo  # noqa: PLC0415
 
         sys.exit(demo(_options(arguments), arguments.picture))
     if arguments.command == "why":
-        from .explain import why_file  # noqa: PLC0415
+        from .commands.explain import why_file  # noqa: PLC0415
 
         path, line, column = arguments.place
         sys.exit(why_file(path, line, column, _options(arguments)))
     if arguments.command == "doctor":
-        from .doctor import doctor  # noqa: PLC0415
-        from .findings import Wishes  # noqa: PLC0415
+        from .commands.doctor import doctor  # noqa: PLC0415
+        from .commands.findings import Wishes  # noqa: PLC0415
 
         sys.exit(doctor(Wishes(arguments.model, arguments.device, arguments.quantize), arguments.json))
     if arguments.command == "replay":
-        from .replay import replay  # noqa: PLC0415
+        from .commands.replay import replay  # noqa: PLC0415
 
         sys.exit(replay(arguments.recording))
     if arguments.command == "serve-http":
@@ -101,7 +101,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _serve_http(arguments: argparse.Namespace) -> NoReturn:
-    from .http import serve_http  # noqa: PLC0415
+    from .http.server import serve_http  # noqa: PLC0415
 
     format_ = "%(asctime)s %(name)s %(levelname)s %(message)s"
     logging.basicConfig(level=arguments.log_level.upper(), stream=sys.stderr, format=format_)
@@ -113,13 +113,13 @@ def _serve_http(arguments: argparse.Namespace) -> NoReturn:
 
 def _serve(level: str, record: Path | None) -> NoReturn:
     from .startup import lean_imports  # noqa: PLC0415
-    from .stdio import Stdio  # noqa: PLC0415
+    from .wire.stdio import Stdio  # noqa: PLC0415
 
     recorder = None
     if record is None:
         wire = Stdio()  # first of all: whatever is imported from here on may print
     else:
-        from .recording import HOLDS, RecordedStdio, Recorder  # noqa: PLC0415
+        from .commands.recording import HOLDS, RecordedStdio, Recorder  # noqa: PLC0415
 
         try:
             recorder = Recorder(record)
@@ -133,7 +133,7 @@ def _serve(level: str, record: Path | None) -> NoReturn:
     logging.getLogger("pygls").setLevel(logging.ERROR)  # below that it logs whole messages, and so the user's text
     with lean_imports():
         from .server import Server  # noqa: PLC0415
-        from .transport import serve  # noqa: PLC0415
+        from .wire.transport import serve  # noqa: PLC0415
 
     server = Server()
     if recorder is not None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .filters.postprocess import Surroundings, postprocess
 from .lines import common_prefix, line_end, line_ending, line_start, plain
-from .postprocess import Surroundings, postprocess
 
 if TYPE_CHECKING:
     from ..engine import Candidate, Engine, Infill

@@ -18,12 +18,12 @@ from pygls.lsp.server import LanguageServer
 from . import protocol
 from .complete import Outcome
 from .documents import Document
-from .exclusions import path_of
-from .logs import TOLD, ClientLog, Kind
-from .progress import Progress
 from .session import Listener, Request, Session
-from .settings import SECTION
-from .transport import Protocol
+from .settings.exclusions import path_of
+from .settings.settings import SECTION
+from .wire.logs import TOLD, ClientLog, Kind
+from .wire.progress import Progress
+from .wire.transport import Protocol
 from .worker import State
 
 log = logging.getLogger(__name__)

@@ -12,16 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .answers import Answers
+from .cache.answers import Answers
+from .cache.prefetch import Computation, Prefetch
+from .cache.suggestions import remembered
 from .complete import Limits, Outcome, Snapshot, complete, follow
 from .documents import Change, Document, Documents, Position
-from .exclusions import Exclusions, path_of
 from .loading import EngineSpec
-from .prefetch import Computation, Prefetch
 from .rhythm import Pace, Rhythm
-from .settings import Settings
-from .sources import Sources
-from .suggestions import remembered
+from .settings.exclusions import Exclusions, path_of
+from .settings.settings import Settings
+from .settings.sources import Sources
 from .why import History
 from .worker import Job, JobError, State, Worker
 

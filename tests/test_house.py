@@ -72,7 +72,7 @@ def test_top_level_is_the_fixed_one() -> None:
 
 
 def test_readme_tree_is_true() -> None:
-    """Every path in README's tree exists, and every module of the three folders' first level is in it."""
+    """Every path in README's tree exists, and every module and package of the three folders' first level is in it."""
     tree = re.search(r"```text\n(lsp/.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     assert tree, "README.md has no tree"
     shown: set[str] = set()
@@ -89,9 +89,9 @@ def test_readme_tree_is_true() -> None:
             shown.add(folder + name)
             assert (ROOT / folder / name).exists(), folder + name
     for top in LAYERS:
-        for path in (ROOT / top).glob("*.py"):
-            if path.name not in {"__init__.py", "__main__.py"}:
-                assert f"{top}/{path.name}" in shown, f"README's tree lacks {top}/{path.name}"
+        modules_here = {f"{top}/{path.name}" for path in (ROOT / top).glob("[!_]*.py")}
+        packages_here = {f"{top}/{path.parent.name}/" for path in (ROOT / top).glob("*/__init__.py")}
+        assert modules_here | packages_here <= shown, f"README's tree lacks {(modules_here | packages_here) - shown}"
 
 
 @pytest.mark.parametrize("path", [p for folder in LAYERS for p in modules(folder)], ids=lambda p: p.name)

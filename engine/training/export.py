@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from .. import bundled, checkpoint
+from .. import bundled
+from ..checkpoints import checkpoint
 from ..network import Network
 from .corpus import cache_directory
 from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from .. import bundled
 from ..engine import Engine, InfillRequest
-from ..gate import FEATURES, GATE, features
+from ..filling.gate import FEATURES, GATE, features
 from .cases import cases
 
 RIDGE = 1.0

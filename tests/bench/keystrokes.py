@@ -21,7 +21,7 @@ from statistics import quantiles
 
 import psutil
 import typing_at_speed
-from midspan.lsp.client import Client
+from midspan.lsp.wire.client import Client
 from rich.console import Console
 from rich.table import Table
 

@@ -21,8 +21,8 @@ from statistics import quantiles
 from typing import Any
 
 import psutil
-from midspan.lsp.client import AUTOMATIC, Client, DisconnectedError
 from midspan.lsp.documents import Change, Document
+from midspan.lsp.wire.client import AUTOMATIC, Client, DisconnectedError
 from rich.console import Console
 from rich.table import Table
 
@@ -234,7 +234,7 @@ def type_for(seconds: float, pace: float, files: list[Path]) -> dict[str, Any]:
 
 
 def main(seconds: float, files: list[Path], write: bool) -> int:
-    chosen = files or [ROOT / "lsp" / "documents.py", ROOT / "lsp" / "transport.py", ROOT / "engine" / "network.py"]
+    chosen = files or [ROOT / "lsp" / "documents.py", ROOT / "lsp" / "wire" / "transport.py", ROOT / "engine" / "network.py"]
     results = [type_for(seconds, pace, chosen) for pace in PACES]
     table = Table("what", *(f"{result['ms_per_key']} ms per key" for result in results))
     for name in results[0]:

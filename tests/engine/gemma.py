@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from midspan.engine import checkpoint
+from midspan.engine.checkpoints import checkpoint
 from midspan.engine.config import NetworkConfig
 from midspan.engine.network import Network
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from midspan.engine import checkpoint
+from midspan.engine.checkpoints import checkpoint
 from midspan.engine.config import NetworkConfig
 from midspan.engine.errors import EngineError
 from midspan.engine.network import Network

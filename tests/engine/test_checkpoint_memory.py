@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from midspan.engine import Engine, checkpoint, plan
+from midspan.engine import Engine
+from midspan.engine.checkpoints import checkpoint, plan
 from midspan.engine.config import NetworkConfig
 from midspan.engine.network import Network
 from safetensors.torch import save_file
@@ -19,7 +20,7 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 import torch
-from midspan.engine import checkpoint, plan
+from midspan.engine.checkpoints import checkpoint, plan
 
 def resident(field):
     status = Path("/proc/self/status").read_text()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from midspan.engine import Engine, EngineError, InfillRequest, checkpoint, device, loading, plan
+from midspan.engine import Engine, EngineError, InfillRequest
+from midspan.engine.checkpoints import checkpoint, device, loading, plan
 
 REQUEST = InfillRequest("def mean(values):\n    return sum(values) / ", "\n", max_tokens=8, document="a.py")
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.engine.drafts import SHORTEST_MATCH, causal, copies, evidence, ngram, surprise
+from midspan.engine.filling.drafts import SHORTEST_MATCH, causal, copies, evidence, ngram, surprise
 from midspan.engine.network import Network
 
 
@@ -141,7 +141,7 @@ def test_causal_draft_is_greedy_ends_at_a_line_end_and_leaves_the_cache_alone(ne
 def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midspan.engine.drafts.ORDER_WEIGHT", (0.0, *[0.9] * 6))  # so that guesses come true
+    monkeypatch.setattr("midspan.engine.filling.drafts.ORDER_WEIGHT", (0.0, *[0.9] * 6))  # so that guesses come true
     prefix = [5, 6, 7, 8, 9, 5, 6]
     file_ids = np.array([*prefix, -1, 7, 8, 9, 5, 6, 7, 8, 9], np.int64)
     passes: list[int] = []
@@ -150,7 +150,7 @@ def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
     drafts = []
     with torch.no_grad():
         for n_guesses in (6, 0):
-            monkeypatch.setattr("midspan.engine.drafts.GUESS", n_guesses)
+            monkeypatch.setattr("midspan.engine.filling.drafts.GUESS", n_guesses)
             cache = network.new_cache()
             network.encode(torch.tensor([prefix]), cache)
             passes.clear()

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from midspan.engine import Engine, EngineError, InfillRequest, checkpoint
+from midspan.engine import Engine, EngineError, InfillRequest
+from midspan.engine.checkpoints import checkpoint
 from midspan.engine.config import NetworkConfig
 from midspan.engine.network import Network
 from midspan.engine.training.tokenizer import SPECIAL, train

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import Alphabet, Denoised
-from midspan.engine.framed import Framed
-from midspan.engine.gap import OPEN_END, Candidate, Gap, calmness, merged
-from midspan.engine.gate import FEATURES, GUESS, Gate, Signs, features
-from midspan.engine.proposals import cuts, unopened
+from midspan.engine.filling.gap import OPEN_END, Candidate, Gap, calmness, merged
+from midspan.engine.filling.gate import FEATURES, GUESS, Gate, Signs, features
+from midspan.engine.filling.proposals import cuts, unopened
+from midspan.engine.prompts.framed import Framed
 from midspan.engine.sampler import Noise
 from midspan.engine.tokens import Tokens
 from midspan.engine.training.tokenizer import train

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from midspan.engine import checkpoint, plan
+from midspan.engine.checkpoints import checkpoint, plan
+from midspan.engine.checkpoints.layouts import match
+from midspan.engine.checkpoints.stored import Header
 from midspan.engine.config import NetworkConfig
-from midspan.engine.layouts import match
 from midspan.engine.network import Network
-from midspan.engine.stored import Header
 
 # Which matrices besides the experts are quantised.
 QUANTISED = {"fp8": r"self_attn\.\w_proj|\.mlp\.", "nvfp4": r"\.mlp\.", "modelopt": r"(?!)"}

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.canvas import Canvas
 from midspan.engine.denoise import Alphabet, Patience, Setting, denoise
-from midspan.engine.framed import Framed
-from midspan.engine.healing import Healing
 from midspan.engine.network import Network
-from midspan.engine.prompt_base import framed
+from midspan.engine.prompts.base import framed
+from midspan.engine.prompts.framed import Framed
+from midspan.engine.prompts.healing import Healing
+from midspan.engine.prompts.seams import Seams
 from midspan.engine.sampler import Noise, SamplerConfig
-from midspan.engine.seams import Seams
 from midspan.engine.tokens import Tokens
 
 from .gemma import VOCAB, gemma_tokenizer

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from midspan.engine import checkpoint, plan
+from midspan.engine.checkpoints import checkpoint, plan
 from midspan.engine.config import NetworkConfig
 from midspan.engine.errors import EngineError
 from midspan.engine.kernels.packing import Packed, pack, unpack

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from midspan.engine import Engine, InfillRequest
-from midspan.engine.lengths import aligned, fills
-from midspan.engine.method import Method, usual
+from midspan.engine.filling.lengths import aligned, fills
+from midspan.engine.filling.method import Method, usual
 from midspan.engine.sampler import SamplerConfig
 from midspan.engine.tokens import Manifest
 from torch import Tensor

@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from midspan.engine import Engine, EngineError, checkpoint, loading, plan
+from midspan.engine import Engine, EngineError
+from midspan.engine.checkpoints import checkpoint, loading, plan
 from midspan.engine.config import NetworkConfig
 from midspan.engine.kernels.packing import Packed
 from midspan.engine.network import Network

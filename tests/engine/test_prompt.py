@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.engine import Engine, EngineError, InfillRequest
 from midspan.engine.config import NetworkConfig
-from midspan.engine.prompt import BasePrompt, GemmaPrompt, prompt_for
-from midspan.engine.prompt_gemma import BELOW, CONTEXT, INSTRUCTION, TASK
+from midspan.engine.prompts.gemma import BELOW, CONTEXT, INSTRUCTION, TASK
+from midspan.engine.prompts.prompt import BasePrompt, GemmaPrompt, prompt_for
 from midspan.engine.tokens import Manifest, Tokens
 
 from .gemma import SAMPLE, VOCAB, gemma_tokenizer, write_gemma

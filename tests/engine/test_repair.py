@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from midspan.engine.denoise import Alphabet, Patience, Setting
-from midspan.engine.repair import PLAN, Plan, Repaired, Workbench, repaired, slots_under, token_ends
+from midspan.engine.filling.repair import PLAN, Plan, Repaired, Workbench, repaired, slots_under, token_ends
 from midspan.engine.sampler import Noise, SamplerConfig
 from torch import Tensor
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midspan.engine import Engine, EngineError, Infill, InfillRequest, rewrite
+from midspan.engine import Engine, EngineError, Infill, InfillRequest
 from midspan.engine import engine as module
 from midspan.engine.canvas import Canvas
 from midspan.engine.denoise import Alphabet, Setting, reread
-from midspan.engine.lengths import Room
+from midspan.engine.filling import rewrite
+from midspan.engine.filling.lengths import Room
+from midspan.engine.filling.selection import joined, pieces, within
 from midspan.engine.sampler import SamplerConfig
-from midspan.engine.selection import joined, pieces, within
 
 from .test_denoise import DELETE, EOS, MASK, MASKED, PINNED, UNIFORM, VOCAB, Fake, towards
 from .test_engine import SAMPLE, comparable, write_checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from midspan.lsp.client import Client
+from midspan.lsp.wire.client import Client
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": os.devnull}  # where no midspan.toml of a user's is
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from midspan.engine import Engine, loading, plan
+from midspan.engine import Engine
+from midspan.engine.checkpoints import loading, plan
 from midspan.grammars import languages
-from midspan.lsp import findings
-from midspan.lsp.doctor import doctor
-from midspan.lsp.findings import Finding, Wishes, examine
-from midspan.lsp.settings import Settings
+from midspan.lsp.commands import findings
+from midspan.lsp.commands.doctor import doctor
+from midspan.lsp.commands.findings import Finding, Wishes, examine
+from midspan.lsp.settings.settings import Settings
 
 BUNDLED = Path(str(files("midspan.engine.bundled"))) / "midspan-mini"
 ALL = ["python", "grammars", "torch", "device", "model", "plan", "fill"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.lsp.client import Client
-from midspan.lsp.exclusions import Exclusions, Ignored
-from midspan.lsp.globs import Globs
+from midspan.lsp.settings.exclusions import Exclusions, Ignored
+from midspan.lsp.settings.globs import Globs
+from midspan.lsp.wire.client import Client
 
 from .conftest import Launcher
 

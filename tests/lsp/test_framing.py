@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.lsp.framing import FrameReader, FramingError, frame
+from midspan.lsp.wire.framing import FrameReader, FramingError, frame
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 30))

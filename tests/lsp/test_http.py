@@ -19,12 +19,13 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.lsp import http, worker
+from midspan.lsp import worker
 from midspan.lsp.complete import Outcome, Snapshot, Suggestion
-from midspan.lsp.http_api import Filled
-from midspan.lsp.http_fill import _insertions, language_of
-from midspan.lsp.http_wish import MARKS, SUFFIX_FIRST, Wish, unmarked
-from midspan.lsp.settings import Settings
+from midspan.lsp.http import server as http
+from midspan.lsp.http.api import Filled
+from midspan.lsp.http.fill import _insertions, language_of
+from midspan.lsp.http.wish import MARKS, SUFFIX_FIRST, Wish, unmarked
+from midspan.lsp.settings.settings import Settings
 
 TOKEN = "a-token-of-the-tests"
 PREFIX = """import json

@@ -9,7 +9,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.lsp.postprocess import FILTERS, Surroundings, postprocess
+from midspan.lsp.filters.postprocess import FILTERS, Surroundings, postprocess
 
 from tests.fixture import Fixture, parse
 

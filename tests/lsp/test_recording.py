@@ -8,8 +8,8 @@ from typing import Any
 
 import msgpack
 import pytest
-from midspan.lsp.client import AUTOMATIC, SERVER, Client
-from midspan.lsp.recording import Recorder, RecordingError, read
+from midspan.lsp.commands.recording import Recorder, RecordingError, read
+from midspan.lsp.wire.client import AUTOMATIC, SERVER, Client
 
 from .conftest import Launcher
 

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 import pytest
-from midspan.lsp import schema
-from midspan.lsp.settings import OPTIONS, resolve
+from midspan.lsp.settings import schema
+from midspan.lsp.settings.settings import OPTIONS, resolve
 
 
 def test_every_default_is_a_value_of_its_option() -> None:
@@ -54,7 +54,7 @@ def test_the_files_agree_with_the_schema(path: Any, made: Any) -> None:
         pytest.skip("has no place for the settings yet")
     if path == schema.PACKAGE and "midspan.debounce" not in text:
         pytest.skip("was not written from the schema yet")
-    hint = "run `python -m midspan.lsp.schema --write`"
+    hint = "run `python -m midspan.lsp.settings.schema --write`"
     if path == schema.PACKAGE:  # how it is laid out is its owner's
         assert json.loads(text) == json.loads(wanted), hint
     else:
@@ -62,7 +62,7 @@ def test_the_files_agree_with_the_schema(path: Any, made: Any) -> None:
 
 
 def test_the_command_prints_all_three() -> None:
-    command = [sys.executable, "-m", "midspan.lsp.schema"]
+    command = [sys.executable, "-m", "midspan.lsp.settings.schema"]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert schema.readme_section() in printed and schema.vim_section() in printed
     assert subprocess.run([*command, "--wrong"], capture_output=True, timeout=60, check=False).returncode == 2

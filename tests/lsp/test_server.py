@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 import pytest
-from midspan.lsp.client import AUTOMATIC, INVOKED, Client
 from midspan.lsp.documents import Document
+from midspan.lsp.wire.client import AUTOMATIC, INVOKED, Client
 
 from .conftest import Launcher
 

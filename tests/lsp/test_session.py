@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from midspan.engine import Candidate, EngineError, Infill, InfillRequest
-from midspan.lsp import prefetch, worker
+from midspan.lsp import worker
+from midspan.lsp.cache import prefetch
 from midspan.lsp.complete import Outcome
 from midspan.lsp.documents import Change
 from midspan.lsp.session import Listener, Session

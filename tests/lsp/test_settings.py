@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.lsp import sources
-from midspan.lsp.settings import OPTIONS, Settings, from_environment, narrow, resolve
-from midspan.lsp.sources import Sources, project_root
+from midspan.lsp.settings import sources
+from midspan.lsp.settings.settings import OPTIONS, Settings, from_environment, narrow, resolve
+from midspan.lsp.settings.sources import Sources, project_root
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

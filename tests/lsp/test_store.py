@@ -12,11 +12,11 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.lsp import store
-from midspan.lsp.answers import entry_of, key_of, model_identity, outcome_of
-from midspan.lsp.client import AUTOMATIC
+from midspan.lsp.cache import store
+from midspan.lsp.cache.answers import entry_of, key_of, model_identity, outcome_of
+from midspan.lsp.cache.store import DiskCache, Entry
 from midspan.lsp.complete import Outcome, Snapshot, Suggestion
-from midspan.lsp.store import DiskCache, Entry
+from midspan.lsp.wire.client import AUTOMATIC
 
 from .conftest import Launcher
 
@@ -122,7 +122,7 @@ def test_two_servers_share_one_file(tmp_path: Path) -> None:
     file = tmp_path / "suggestions.msgpack"
     program = (
         "import sys, pathlib\n"
-        "from midspan.lsp import store\n"
+        "from midspan.lsp.cache import store\n"
         "store.WRITE_EVERY = 0.0\n"
         "name = sys.argv[2].encode()\n"
         "cache = store.DiskCache(pathlib.Path(sys.argv[1]), b'guard')\n"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from midspan.lsp.cache.prefetch import accepted, next_line, on_the_way
+from midspan.lsp.cache.suggestions import MOST, Place, Recent, left, remembered, unclosed
 from midspan.lsp.complete import Outcome, Snapshot, Suggestion
 from midspan.lsp.lines import line_end
-from midspan.lsp.prefetch import accepted, next_line, on_the_way
-from midspan.lsp.suggestions import MOST, Place, Recent, left, remembered, unclosed
 
 KEY = "python"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from midspan.lsp.client import SERVER, Client, ReplyError
-from midspan.lsp.framing import frame
+from midspan.lsp.wire.client import SERVER, Client, ReplyError
+from midspan.lsp.wire.framing import frame
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, NOT_INITIALIZED = -32700, -32600, -32601, -32602, -32002
 
@@ -360,7 +360,7 @@ def test_the_server_does_not_outlive_its_parent(names_itself: bool) -> None:
     # The parent dies without a word while a stranger holds the server's stdin open, so no end of input tells of it.
     program = (
         "import os, subprocess, sys\n"
-        "from midspan.lsp.client import SERVER\n"
+        "from midspan.lsp.wire.client import SERVER\n"
         "child = subprocess.Popen(SERVER, stdin=0, stdout=1)\n"
         "print(child.pid, file=sys.stderr, flush=True)\n"
         "child.wait()\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 import midspan.lsp.why as why_module
 import pytest
 from midspan.lsp.complete import Outcome
-from midspan.lsp.logs import TOLD, ClientLog
-from midspan.lsp.postprocess import FILTERS
+from midspan.lsp.filters.postprocess import FILTERS
 from midspan.lsp.why import KEPT, WORDS, History, words
+from midspan.lsp.wire.logs import TOLD, ClientLog
 
 FOLDER = Path(why_module.__file__).parent
 CALLS = {"Outcome": 0, "call_off": 0, "cancel": 1, "cancel_idle": 0}
@@ -22,7 +22,8 @@ NEVER_SEEN = {"not accepted", "a request came"}
 
 def reasons() -> set[str]:
     found = set()
-    for file in (FOLDER / name for name in ("complete.py", "session.py", "server.py", "worker.py", "prefetch.py")):
+    sources = ("complete.py", "session.py", "server.py", "worker.py", "cache/prefetch.py")
+    for file in (FOLDER / name for name in sources):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from midspan.engine import Engine, Infill, InfillRequest
-from midspan.engine.drafts import copies
+from midspan.engine.filling.drafts import copies
 from midspan.engine.training.cases import Case, cases
 from midspan.engine.training.corpus import cache_directory
 from rich.console import Console

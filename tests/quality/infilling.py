@@ -31,10 +31,10 @@ from pathlib import Path
 from statistics import mean
 
 from midspan.engine import Engine, InfillRequest
-from midspan.engine.method import Method
+from midspan.engine.filling.method import Method
 from midspan.grammars import Syntax
 from midspan.lsp.complete import Limits, Snapshot, complete
-from midspan.lsp.settings import Settings
+from midspan.lsp.settings.settings import Settings
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table

@@ -30,12 +30,13 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from midspan.engine import Engine, InfillRequest, repair
-from midspan.engine import fill as fill_module
+from midspan.engine import Engine, InfillRequest
+from midspan.engine.filling import fill as fill_module
+from midspan.engine.filling import repair
 from midspan.grammars import Syntax
 from midspan.grammars.repair import culprits
 from midspan.lsp.complete import Limits, Outcome, Snapshot, complete
-from midspan.lsp.settings import Settings
+from midspan.lsp.settings.settings import Settings
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table

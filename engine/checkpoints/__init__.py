@@ -1,0 +1,1 @@
+"""Checkpoints: what lies in a directory, whether it fits the device, and how it becomes a network."""

@@ -1,0 +1,112 @@
+"""How likely a candidate is to be exactly what belongs in the gap.
+
+A logistic model over what drafting and denoising give for free. The same probability ranks the candidates and decides
+whether the best is worth showing. Its weights belong to a checkpoint (`gate.json`) and are fitted on packages that
+neither training nor evaluation sees. Knows nothing of networks or text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoints.checkpoint import read_json
+from ..errors import EngineError
+
+GATE = "gate.json"
+FEATURES = (
+    "bias",
+    "right",  # log p of the suffix's head behind this candidate, nats
+    "right_margin",  # the same, less the best of the other candidates
+    "mean",  # mean log p of the candidate's tokens, nats
+    "total",  # sum of them
+    "copy",
+    "causal",
+    "canvas",
+    "match",  # log(1 + characters of context that agree), copies only
+    "empty",
+    "length",  # log(1 + tokens)
+    "calm",  # exp(-mean entropy) of the canvas that gave this text
+)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What is known about one candidate; sources: who proposed this very text."""
+
+    sources: frozenset[str]
+    right: float
+    mean: float
+    n_tokens: int
+    match: int = 0
+    calm: float = 0.0
+    empty: bool = False
+
+
+def features(signs: Sequence[Signs]) -> list[list[float]]:
+    """One row of FEATURES per candidate; all candidates of one gap together."""
+    rows = []
+    for i, one in enumerate(signs):
+        others = [other.right for j, other in enumerate(signs) if j != i]
+        rows.append(
+            [
+                1.0,
+                one.right / 10,
+                max(-2.0, min(2.0, (one.right - max(others)) / 10)) if others else 0.0,
+                one.mean,
+                one.mean * (one.n_tokens + 1) / 10,
+                float("copy" in one.sources),
+                float("causal" in one.sources),
+                float("canvas" in one.sources),
+                math.log1p(one.match),
+                float(one.empty),
+                math.log1p(one.n_tokens),
+                one.calm,
+            ]
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Gate:
+    weights: tuple[float, ...]
+
+    def probabilities(self, signs: Sequence[Signs]) -> list[float]:
+        """Per candidate, 0..1. They are not shares of one whole: none of the candidates may be right."""
+        return [
+            1 / (1 + math.exp(-max(-30.0, min(30.0, sum(w * x for w, x in zip(self.weights, row, strict=True))))))
+            for row in features(signs)
+        ]
+
+    @classmethod
+    def load(cls, directory: Path) -> Gate:
+        """The checkpoint's fitted weights; without a file, a plain guess. Raises EngineError for a bad file."""
+        path = directory / GATE
+        if not path.exists():
+            return cls.from_weights(GUESS)
+        try:
+            return cls.from_weights(read_json(path)["weights"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"{GATE} is not a fitted gate: {error}") from error
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[str, float]) -> Gate:
+        """Raises ValueError when the names are not FEATURES."""
+        if set(weights) != set(FEATURES):
+            raise ValueError(f"weights must be {', '.join(FEATURES)}")
+        return cls(tuple(float(weights[name]) for name in FEATURES))
+
+
+GUESS = dict.fromkeys(FEATURES, 0.0) | {
+    "bias": 0.5,
+    "right": 1.0,
+    "right_margin": 1.0,
+    "mean": 1.5,
+    "total": 0.3,
+    "copy": 0.4,
+    "causal": 0.2,
+    "match": 0.2,
+    "empty": -1.0,
+}

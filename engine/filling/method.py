@@ -1,0 +1,55 @@
+"""How a gap is filled: where its length comes from, when denoising stops, who else proposes.
+
+The values are what is measured against each other (`tests/quality/infilling.py`); which of them a checkpoint uses by
+itself is decided in `usual`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..sampler import SamplerConfig
+from ..tokens import COMMIT_THRESHOLD, Manifest
+
+RENOISE_THRESHOLD = 0.1
+WIDE_MARGIN = 0.3
+
+
+@dataclass(frozen=True)
+class Method:
+    """length: "contract", one gap as large as the request hints, whose surplus slots are deleted; "batch", several
+    sizes denoised as one batch, the best one by the causal mode; "polish", a draft without right context, cut where
+    the suffix begins and denoised again before the pinned suffix; "fixed", `slots` tokens whatever is missing.
+
+    stop: "reference", the entropy bound with nothing committed until two canvases are the same and certain, as
+    transformers does it; "commit", what is accepted keeps its token; "fast", commit, renoise once what lost the
+    network's confidence, and be done when every slot left has one token far ahead.
+
+    drafts: whether copies and the causal mode propose beside the canvas (of a checkpoint with a gate). repair: whether
+    what a request's check points at is denoised again.
+    """
+
+    length: Literal["contract", "batch", "polish", "fixed"] = "contract"
+    stop: Literal["reference", "commit", "fast"] = "commit"
+    slots: int = 32
+    drafts: bool = True
+    repair: bool = True
+
+    def sampler(self, base: SamplerConfig, seed: int) -> SamplerConfig:
+        """base: the checkpoint's own settings. Where tokens are committed, seed 0 takes the likeliest ones."""
+        if self.stop == "reference":
+            return replace(base, commit_threshold=None, greedy=False)
+        committing = replace(base, commit_threshold=base.commit_threshold or COMMIT_THRESHOLD, greedy=seed == 0)
+        if self.stop == "commit":
+            return committing
+        return replace(committing, renoise_threshold=RENOISE_THRESHOLD, wide_margin=WIDE_MARGIN)
+
+
+def usual(manifest: Manifest) -> Method:
+    """A checkpoint that was taught to delete contracts, another one tries several lengths; one that was taught on
+    masks commits, another one samples as transformers does."""
+    return Method(
+        length="batch" if manifest.delete_token_id is None else "contract",
+        stop="reference" if manifest.commit_threshold is None else "commit",
+    )

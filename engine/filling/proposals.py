@@ -1,0 +1,102 @@
+"""What copies and the causal mode propose for a gap: whole texts, cut where the gap seems to end.
+
+Stateless but for memoised line tokens. Knows nothing of canvases or of how candidates are judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from ..denoise import Patience
+from ..network import Network
+from ..tokens import Tokens, banned_ids
+from .drafts import CAUSAL, COPY, REACH, causal, copies
+from .gap import Candidate, Gap
+
+N_COPIES = 4
+MOST_CHARACTERS = 8  # of a copy, per slot of the gap
+
+
+class Proposals:
+    def __init__(self, network: Network, tokens: Tokens) -> None:
+        self._network, self._tokens = network, tokens
+        self._unwritable = banned_ids(tokens, frozenset(), False).to(network.device)
+        self._newlines = frozenset(tokens.newline.nonzero().squeeze(1).tolist())
+        self._line_ids = lru_cache(maxsize=8192)(lambda line: np.array(tokens.encode(line), np.int64))
+
+    def of(self, gap: Gap, patience: Patience) -> list[Candidate]:
+        """In no order; the same text may come twice."""
+        found = [
+            Candidate(draft.text, self._ids(gap, draft.text), frozenset((COPY,)), draft.match)
+            for draft in copies(gap.prefix, gap.suffix, N_COPIES)
+            if len(draft.text) <= MOST_CHARACTERS * gap.n_slots
+        ]
+        end_ids = self._newlines if gap.single_line else frozenset()
+        ids, ended = causal(
+            self._network,
+            gap.cache,
+            gap.frame.prefix_ids,
+            self._file_ids(gap),
+            self._unwritable,
+            end_ids,
+            gap.n_slots + gap.frame.n_seams,
+            patience.lost,
+            gap.frame.seams.first,
+        )
+        if ended or not gap.single_line:
+            for n_kept in cuts(self._tokens, ids, gap.suffix, gap.single_line):
+                written = self._tokens.decode(ids[:n_kept]) if n_kept else gap.frame.typed
+                text = gap.frame.bare(written + gap.frame.kept)
+                if text is not None:
+                    whole = n_kept and not gap.frame.kept
+                    kept = tuple(ids[:n_kept]) if whole else self._ids(gap, text)
+                    found.append(Candidate(text, kept, frozenset((CAUSAL,))))
+        if gap.single_line and gap.suffix.split("\n", 1)[0].strip():
+            found += [self._closed(gap, one) for one in found if 0 < unopened(one.text) < len(one.text)]
+        return found
+
+    def _ids(self, gap: Gap, text: str) -> tuple[int, ...]:
+        return tuple(self._tokens.encode(gap.frame.healed(text)))
+
+    def _closed(self, gap: Gap, draft: Candidate) -> Candidate:
+        """The draft up to the bracket that closes what was opened left of the gap."""
+        text = draft.text[: unopened(draft.text)].rstrip()
+        return replace(draft, text=text, ids=self._ids(gap, text))
+
+    def _file_ids(self, gap: Gap) -> np.ndarray:
+        """Token ids of the text around the gap, -1 where the gap is."""
+        # What was healed would be found behind the prefix, and be all that ever follows it.
+        before, after = gap.prefix[: len(gap.prefix) - len(gap.frame.typed)][-REACH:], gap.suffix[:REACH]
+        pieces = [self._line_ids(line) for line in before.splitlines(keepends=True)]
+        pieces.append(np.array([-1], np.int64))
+        pieces += [self._line_ids(line) for line in after.splitlines(keepends=True)]
+        return np.concatenate(pieces)
+
+
+def unopened(text: str) -> int:
+    """Where in `text` the first bracket is closed that `text` does not open; its length if there is none."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if depth < 0:
+            return at
+    return len(text)
+
+
+def cuts(tokens: Tokens, ids: Sequence[int], suffix: str, single_line: bool, most: int = 3) -> list[int]:
+    """Where a causal draft may end, in tokens.
+
+    In one line: at its end, or before what stands right of the gap begins; the causal mode does not see the suffix, so
+    it writes on past the gap, `a, b)` where only `a, b` is missing. Over several lines: at the end of any whole line.
+    """
+    pieces = [tokens.decode([id_]) for id_ in ids]
+    if not single_line:
+        ends = [n for n, piece in enumerate(pieces) if piece == "\n" and "".join(pieces[:n]).strip()]
+        return ends[:most] or [len(ids)]
+    rest = suffix.split("\n", 1)[0].lstrip()
+    before_rest = [n for n, piece in enumerate(pieces) if rest and piece.lstrip()[:1] == rest[:1]]
+    return [len(ids), *before_rest[-most:]]

@@ -1,0 +1,1 @@
+"""What the network is shown of a request: its text, its seams, one module for each form."""

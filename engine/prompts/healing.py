@@ -1,0 +1,73 @@
+"""Token healing: text at a gap's edges whose tokens may be other ones once the gap is filled.
+
+Where a word is cut, `val` + `ue`, a tokenizer gives two tokens that it never gives for `value`, and a network that was
+taught on whole words expects neither. So the token next to the seam goes back into the gap as text, and the slot there
+may hold any token that begins (or, at the suffix, ends) with it: the token itself, which is always among them, or a
+longer one (Lundberg, "The Art of Prompt Design: Prompt Boundaries and Token Healing", 2023; here on both sides).
+
+A line break and an indentation are seams that stay. One token and one slot a side, on purpose: with several tokens in
+one slot some texts could no longer be said at all, and pinning the re-typed text would bring the cut back. Whether a
+checkpoint wants this is its property. Knows the vocabulary's texts and nothing else.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..tokens import REPLACEMENT, Tokens
+
+LAST = chr(0x10FFFF)  # above every text a token begins with
+
+
+class Healing:
+    def __init__(self, tokens: Tokens) -> None:
+        """Sorts the vocabulary twice: a second or two for 262,144 tokens."""
+        self._texts = {id_: text for id_, text in tokens.texts().items() if text and REPLACEMENT not in text}
+        self._size = len(tokens.unwritable)
+        self._forward = _Sorted(self._texts)
+        self._backward = _Sorted({id_: text[::-1] for id_, text in self._texts.items()})
+        self._barred = lru_cache(maxsize=64)(self._bar)
+
+    def typed(self, ids: Sequence[int]) -> str:
+        """Text of the last of a prefix' ids if it is to be healed, else ""; an indentation is whole as it is."""
+        text = self._texts.get(ids[-1], "") if ids else ""
+        if "\n" in text or len(self._forward.beginning(text)) < 2:
+            return ""
+        return "" if text.isspace() and "\n" in self._texts.get(ids[-2] if len(ids) > 1 else -1, "\n") else text
+
+    def kept(self, ids: Sequence[int]) -> str:
+        """Text of the first of a suffix' ids if it goes on with a word and is to be healed, else ""."""
+        text = self._texts.get(ids[0], "") if ids else ""
+        within = text[:1].isalnum() or text[:1] == "_"
+        return text if within and "\n" not in text and len(self._backward.beginning(text[::-1])) > 1 else ""
+
+    def first(self, typed: str) -> Tensor:
+        """bool [V]: True where a token does not begin with `typed`."""
+        return self._barred(typed, True)
+
+    def last(self, kept: str) -> Tensor:
+        """bool [V]: True where a token does not end with `kept`."""
+        return self._barred(kept, False)
+
+    def _bar(self, text: str, forward: bool) -> Tensor:
+        ordered = self._forward if forward else self._backward
+        barred = torch.ones(self._size, dtype=torch.bool)
+        barred[ordered.beginning(text if forward else text[::-1])] = False
+        return barred
+
+
+class _Sorted:
+    def __init__(self, texts: dict[int, str]) -> None:
+        pairs = sorted((text, id_) for id_, text in texts.items())
+        self._texts = [text for text, _ in pairs]
+        self._ids = torch.tensor([id_ for _, id_ in pairs], dtype=torch.int64)
+
+    def beginning(self, text: str) -> Tensor:
+        """Ids [N] whose text begins with `text`."""
+        start = bisect_left(self._texts, text)
+        return self._ids[start : bisect_left(self._texts, text + LAST, start)]

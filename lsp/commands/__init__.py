@@ -1,0 +1,1 @@
+"""What the `midspan` command does besides serving an editor."""
