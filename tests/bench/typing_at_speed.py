@@ -234,7 +234,7 @@ def type_for(seconds: float, pace: float, files: list[Path]) -> dict[str, Any]:
 
 
 def main(seconds: float, files: list[Path], write: bool) -> int:
-    chosen = files or [ROOT / "lsp" / "documents.py", ROOT / "lsp" / "wire" / "transport.py", ROOT / "engine" / "network.py"]
+    chosen = files or [ROOT / path for path in ("lsp/documents.py", "lsp/wire/transport.py", "engine/network.py")]
     results = [type_for(seconds, pace, chosen) for pace in PACES]
     table = Table("what", *(f"{result['ms_per_key']} ms per key" for result in results))
     for name in results[0]:
