@@ -6,10 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
+from ...grammars.names import language_id
 from ..documents import Document
 from ..why import words
 from ..wire.client import AUTOMATIC, INVOKED, Client, DisconnectedError, ReplyError
-from .fill import LANGUAGES, LOADING
+from .fill import LOADING
 
 DEADLINE = 10.0  # seconds; nobody is typing here
 
@@ -22,7 +23,7 @@ def why_file(path: Path, line: int, column: int | None, options: dict[str, Any])
     except (OSError, UnicodeDecodeError) as error:
         complaints.print(f"midspan: cannot read {path}: {error}", markup=False)
         return 2
-    language = LANGUAGES.get(path.suffix.lower(), path.suffix.lstrip(".").lower() or "plaintext")
+    language = language_id(path.name, text)
     document = Document(path.absolute().as_uri(), language, 1, text, "utf-32")
     last = document.position(len(text))[0] + 1
     if line > last:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ...grammars.names import language_id
 from ..documents import Document
 from ..wire.client import Client, DisconnectedError, ReplyError
 
@@ -54,26 +55,6 @@ class Settings:
             json.dump(self.values, file)
 '''
 
-LANGUAGES = {
-    ".c": "c",
-    ".cc": "cpp",
-    ".cpp": "cpp",
-    ".cxx": "cpp",
-    ".go": "go",
-    ".h": "c",
-    ".hpp": "cpp",
-    ".java": "java",
-    ".js": "javascript",
-    ".json": "json",
-    ".jsx": "javascriptreact",
-    ".mjs": "javascript",
-    ".py": "python",
-    ".pyi": "python",
-    ".rs": "rust",
-    ".ts": "typescript",
-    ".tsx": "typescriptreact",
-}
-
 
 def fill_file(path: Path, line: int, column: int | None, options: dict[str, Any], picture: Path | None = None) -> int:
     """Fill at a place of a file, lines and columns counted from 1, and print it. The exit code."""
@@ -81,8 +62,7 @@ def fill_file(path: Path, line: int, column: int | None, options: dict[str, Any]
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return _fail(f"cannot read {path}: {error}", 2)
-    language = LANGUAGES.get(path.suffix.lower(), path.suffix.lstrip(".").lower() or "plaintext")
-    document = Document(path.absolute().as_uri(), language, 1, text, "utf-32")
+    document = Document(path.absolute().as_uri(), language_id(path.name, text), 1, text, "utf-32")
     last = document.position(len(text))[0] + 1
     if line > last:
         return _fail(f"{path} has {last} lines, not {line}", 2)
