@@ -1,6 +1,7 @@
 """The canvas: gap slots being denoised, then the pinned head of the suffix.
 
-Knows which slots may change and which may not; knows nothing of networks, probabilities or text.
+Knows which slots may change and which may not; knows nothing of networks, probabilities or text. A canvas lies on the
+host, wherever the network is: its questions ("is any slot free?") are never asked of a device.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The acceptance rule is in `sampler.py`, what may change and what is pinned in `canvas.py`; here they meet the network,
 the clock and the cancel flag. Several canvases behind one prefix go in step, those of one length as one batch: the
-weights are read once for all of them, and each gets what it gets alone. Knows nothing of text, tokenizers or where the
+weights are read once for all of them, and each gets what it gets alone. Canvases lie on the host and logits on the
+network's device, which the host waits for once per step and canvas. Knows nothing of text, tokenizers or where the
 prefix came from. On one device, the same arguments and seeds give the same result bit for bit.
 """
 
@@ -19,8 +20,9 @@ from torch import Tensor
 
 from .cache import KVCache
 from .canvas import Canvas, surplus
+from .errors import EngineError
 from .prompts.seams import FREE, Seams
-from .sampler import BANNED, Noise, Prediction, SamplerConfig, accept, predict, sample, settled, wide
+from .sampler import BANNED, Noise, SamplerConfig, accept, leads, predict, sample, settled
 
 CONVERGED, BUDGET, DEADLINE, CANCELLED = "converged", "budget", "deadline", "cancelled"
 
@@ -70,7 +72,8 @@ class Patience:
 class Setting:
     """What a canvas is denoised in: everything but the canvas itself and its random stream.
 
-    banned: ids [N] int64 that no slot may take. seams: what the first and the last slot may hold.
+    banned: ids [N] int64 that no slot may take, on the network's device. seams: what the first and the last slot may
+    hold, likewise.
     """
 
     network: Denoiser
@@ -104,7 +107,8 @@ def denoise(setting: Setting, canvas: Canvas, generator: torch.Generator) -> Den
     lost.
 
     Head, sampler and stop test run on the free slots alone. A committed or pinned slot conditions the next step with
-    its own embedding, a free one with its expected embedding.
+    its own embedding, a free one with its expected embedding. generator: on the host; on another device samples are
+    drawn there from its seed. Raises EngineError where the network gives no numbers: NaN would be read as token 0.
     """
     return denoise_all(setting, [canvas], [generator])[0]
 
@@ -124,33 +128,76 @@ def denoise_all(setting: Setting, canvases: Sequence[Canvas], generators: Sequen
 
 def reread(setting: Setting, canvas: Canvas) -> tuple[Canvas, Tensor]:
     """What the network, seeing the whole canvas, says about the text in its gap, at temperature 1: the canvas with the
-    entropies of its predictions, and the probability of each slot's own token, [G]."""
-    hidden = setting.network.denoise(canvas.ids[None], setting.cache, None)[0, : len(canvas.gap)]
+    entropies of its predictions, and the probability of each slot's own token, [G], on the host."""
+    device = setting.banned.device
+    ids = canvas.ids.to(device, non_blocking=True)
+    hidden = setting.network.denoise(ids[None], setting.cache, None)[0, : len(canvas.gap)]
     logits = setting.network.logits(hidden).index_fill_(1, setting.banned, BANNED)
     prediction = predict(logits)
-    own = prediction.probs.gather(1, canvas.gap[:, None]).squeeze(1)
-    return replace(canvas, entropy=prediction.entropy), own
+    own = prediction.probs.gather(1, ids[: len(canvas.gap), None]).squeeze(1)
+    entropy, own = on_host(prediction.entropy, own)
+    return replace(canvas, entropy=entropy), own
+
+
+def on_host(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors [N] of one device on the host, in one transfer: float64 holds token ids and float32 exactly."""
+    if tensors[0].device.type == "cpu":
+        return tensors
+    rows = torch.stack([each.double() for each in tensors]).cpu()
+    return tuple(row.to(each.dtype) for row, each in zip(rows, tensors, strict=True))
+
+
+def broken(device: torch.device) -> EngineError:
+    return EngineError(f"the model gave no numbers (NaN) on {device}: its weights do not fit its code, or are damaged")
 
 
 def _advance(setting: Setting, runs: Sequence[_Run]) -> None:
     """One denoise step of canvases of one length, as one batch."""
     network = setting.network
+    device = setting.banned.device
+
+    def there(host: Tensor) -> Tensor:
+        return host.to(device, non_blocking=True)
+
     given = [run.soft for run in runs if run.soft is not None]
-    canvases = torch.stack([run.canvas.ids for run in runs])
+    canvases = there(torch.stack([run.canvas.ids for run in runs]))
     hidden = network.denoise(canvases, setting.cache, torch.stack(given) if given else None)
     rows = [run.rows() for run in runs]
-    logits = network.logits(torch.cat([own[at] for own, at in zip(hidden, rows, strict=True)]))
+    logits = network.logits(torch.cat([own[there(at)] for own, at in zip(hidden, rows, strict=True)]))
     logits.index_fill_(1, setting.banned, BANNED)
     pieces = logits.split([len(at) for at in rows])
     left = [run.step(own, at) for run, own, at in zip(runs, pieces, rows, strict=True)]
     n_left = [int(mask.sum()) for mask in left]
     if not any(n_left):
         return
-    soft = network.soft_embeddings(logits if sum(n_left) == len(logits) else logits[torch.cat(left)])
+    soft = network.soft_embeddings(
+        logits if sum(n_left) == len(logits) else logits[there(torch.cat(left).nonzero().squeeze(1))]
+    )
     for run, own in zip(runs, soft.split(n_left), strict=True):
         if len(own):
-            run.soft = network.embed(run.canvas.ids)
-            run.soft[run.canvas.slots()] = own
+            run.soft = network.embed(there(run.canvas.ids))
+            run.soft[there(run.canvas.slots())] = own
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the network says about N slots at one step's temperature, on the host.
+
+    certainty: of the argmax; tokens: the argmax, or of free slots a sample where samples are drawn; own: probability of
+    the token that stands in the slot; lead: of the likeliest token over the second. own and lead are there only for
+    rules that ask for them.
+    """
+
+    argmax: Tensor
+    certainty: Tensor
+    entropy: Tensor
+    tokens: Tensor
+    own: Tensor
+    lead: Tensor
+
+    def at(self, rows: Tensor) -> _Said:
+        """Of some of the slots: a mask [N]."""
+        return _Said(*(getattr(self, field)[rows] for field in self.__dataclass_fields__))
 
 
 class _Run:
@@ -160,7 +207,9 @@ class _Run:
         self.canvas = canvas
         self.soft: Tensor | None = None  # what conditions the next step, [C, H]; None: nothing, as in training
         self.stop: str | None = None if len(canvas.slots()) else CONVERGED
-        self._setting, self._generator = setting, generator
+        self._setting, self._generator, self._drawing = setting, generator, generator
+        if setting.banned.device != generator.device:
+            self._drawing = torch.Generator(setting.banned.device).manual_seed(generator.initial_seed())
         self._budget = setting.config.budget(len(canvas.slots()))
         self._steps = 0
         self._history: list[Tensor] = []
@@ -173,7 +222,7 @@ class _Run:
     def rows(self) -> Tensor:
         """Slots whose logits a step needs, ascending: the free ones, and the committed ones if they may be renoised."""
         if self._renoises:
-            return torch.arange(len(self.canvas.gap), device=self.canvas.gap.device)
+            return torch.arange(len(self.canvas.gap))
         return self.canvas.slots()
 
     def step(self, logits: Tensor, rows: Tensor) -> Tensor:
@@ -184,16 +233,17 @@ class _Run:
         shunned = self.canvas.shunned[rows]
         if (shunned >= 0).any():
             at = (shunned >= 0).nonzero().squeeze(1)
-            logits[at, shunned[at]] = BANNED
+            logits[at.to(logits.device), shunned[at].to(logits.device)] = BANNED
         logits.div_(config.temperature(self._budget - self._steps, self._budget))
         self._steps += 1
-        prediction, was_free = predict(logits), self.canvas.free[rows]
-        doubted = self._doubted(prediction, rows)
-        free = prediction if was_free.all() else prediction.at(was_free)
+        was_free = self.canvas.free[rows]
+        said = self._said(logits, was_free)
+        free = said if was_free.all() else said.at(was_free)
+        doubted = self._doubted(said)
         deleted = self._accept(free, rows[was_free])
         calm = not config.commits and settled(free.argmax, self._history, free.entropy, config)
         if config.wide_margin is not None and config.commits and doubted is None:
-            calm = wide(prediction.probs[self.canvas.free[rows]], config.wide_margin)
+            calm = bool((said.lead[self.canvas.free[rows]] >= config.wide_margin).all())
         self._history.append(free.argmax)
         if doubted is not None:
             noise = alphabet.noise.draw(int(doubted.sum()), self._generator)
@@ -213,28 +263,43 @@ class _Run:
     def _renoises(self) -> bool:
         return self._setting.config.commits and self._setting.config.renoise_threshold is not None
 
-    def _doubted(self, prediction: Prediction, rows: Tensor) -> Tensor | None:
+    def _said(self, logits: Tensor, was_free: Tensor) -> _Said:
+        """What the logits [N, V] say about each row, brought to the host. was_free: rows [N] that are to be sampled."""
+        config, prediction = self._setting.config, predict(logits)
+        tokens, own, lead = prediction.argmax, prediction.certainty, prediction.certainty
+        if not config.greedy:
+            wanted = None if was_free.all() else was_free.nonzero().squeeze(1).to(logits.device)
+            drawn = sample(prediction.probs if wanted is None else prediction.probs[wanted], self._drawing)
+            tokens = drawn if wanted is None else tokens.index_copy(0, wanted, drawn)
+        if self._renoises:  # rows are all slots of the gap
+            own = prediction.probs.gather(1, self.canvas.gap.to(logits.device)[:, None]).squeeze(1)
+        if config.wide_margin is not None:
+            lead = leads(prediction.probs)
+        said = _Said(*on_host(prediction.argmax, prediction.certainty, prediction.entropy, tokens, own, lead))
+        if not said.entropy.isfinite().all():
+            raise broken(logits.device)
+        return said
+
+    def _doubted(self, said: _Said) -> Tensor | None:
         """Committed gap slots [G] whose token lost the network's confidence, for the first time; None: none."""
         threshold = self._setting.config.renoise_threshold
         if threshold is None or not self._renoises:
             return None
-        own = prediction.probs.gather(1, self.canvas.gap[rows, None]).squeeze(1)
-        doubted = ~self.canvas.free & ~self.canvas.again & (own < threshold)  # rows are all slots of the gap
+        doubted = ~self.canvas.free & ~self.canvas.again & (said.own < threshold)
         return doubted if doubted.any() else None
 
-    def _accept(self, prediction: Prediction, slots: Tensor) -> Tensor | None:
+    def _accept(self, said: _Said, slots: Tensor) -> Tensor | None:
         """Accepts, and renoises the rest. Returns the surplus gap slots [G] still in the canvas; None: none."""
-        config, alphabet = self._setting.config, self._setting.alphabet
-        tokens = prediction.argmax if config.greedy else sample(prediction.probs, self._generator)
-        accepted = accept(prediction.entropy, config.entropy_bound)
+        config, alphabet, tokens = self._setting.config, self._setting.alphabet, said.tokens
+        accepted = accept(said.entropy, config.entropy_bound)
         if config.commit_threshold is not None:
-            accepted = accepted | (prediction.certainty >= config.commit_threshold)
+            accepted = accepted | (said.certainty >= config.commit_threshold)
         noise = alphabet.noise.draw(len(slots), self._generator)
         self.canvas = self.canvas.written(
             slots,
             tokens=torch.where(accepted, tokens, noise),
-            guess=prediction.argmax,
-            entropy=prediction.entropy,
+            guess=said.argmax,
+            entropy=said.entropy,
             committed=accepted if config.commits else None,
         )
         if alphabet.delete_token_id is None:

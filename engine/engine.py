@@ -39,11 +39,12 @@ TOO_LONG = "too long"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request can use at most: tokens of prefix, of canvas, and the gap sizes there are."""
+    """What a request can use at most: tokens of prefix, of canvas, the gap sizes there are, tokens of context."""
 
     prefix_tokens: int
     canvas_tokens: int
     gap_buckets: tuple[int, ...]
+    context_tokens: int = 0
 
 
 class Engine:
@@ -63,7 +64,9 @@ class Engine:
         """gate None: the canvas alone fills, without drafts. prefix_bytes: for encoded prefixes of all documents."""
         config = network.config
         self.name = manifest.name
-        self.limits = Limits(manifest.prefix_tokens, manifest.canvas_tokens, manifest.gap_buckets)
+        self.limits = Limits(
+            manifest.prefix_tokens, manifest.canvas_tokens, manifest.gap_buckets, manifest.context_tokens
+        )
         self._network, self._tokens, self._manifest = network, tokens, manifest
         ends = tuple(dict.fromkeys((*config.eos_token_id, *sampler.eos_token_id)))
         if max(ends) >= config.vocab_size:
@@ -138,6 +141,7 @@ class Engine:
                 raise
         # Not in the handler: there the error, and with it every tensor of the failed request, would still be alive.
         self._prefixes.clear()
+        self._filler.forget()
         give_back(self._network.device)
         advice = f"; {self.outlook.advice()}" if self.outlook else ""
         raise EngineError(f"{self._network.device} ran out of memory while filling a gap{advice}")
@@ -236,6 +240,7 @@ class Engine:
             seed=request.seed,
             draft=request.draft,
             check=request.check,
+            library=request.library or ((request.context,) if request.context else ()),
         )
 
 

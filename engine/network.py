@@ -226,9 +226,11 @@ class Network(nn.Module):
         n_slots = canvas.shape[1]
         ropes = self.ropes(torch.arange(cache.length, cache.length + n_slots, device=self.device))
         if use_triton(canvas):
-            from .kernels.canvas_triton import canvas_triton, past_of  # noqa: PLC0415
+            from .kernels.canvas import past_of  # noqa: PLC0415
+            from .kernels.canvas_triton import canvas_triton  # noqa: PLC0415
 
-            return canvas_triton(self, canvas, past_of(cache, self.config, ropes, self.device), soft)
+            whole = torch.full(canvas.shape[:1], n_slots, dtype=torch.int32, device=self.device)
+            return canvas_triton(self, canvas, past_of(cache, self.config, ropes, self.device), soft, whole)
         x = self.self_conditioning.condition(self.embed(canvas), soft)
         for i, layer in enumerate(self.layers):
             window = self.config.attention(i).window

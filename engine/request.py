@@ -21,6 +21,8 @@ class InfillRequest:
     Both are polled at every denoise step.
     context: text to know beforehand (imports, signatures, other files), whole lines, the most important first; the
     encoding of the prefix is kept between requests only while it stays the same.
+    library: texts of other files that drafts may be taken from, those of most worth first; no network is shown them, so
+    they may be long. What is made of them is kept while they stay the same. Without any, the context serves.
     draft: what the gap's text may be, say, the rest of an earlier answer of which the beginning was typed by now. The
     canvas starts warm from it: what the network, seeing all of it, has no doubt about stays, the rest is denoised
     again; a draft that is mostly doubted is dropped. Fewer steps, and an answer that does not jump while it is typed.
@@ -38,6 +40,7 @@ class InfillRequest:
     deadline: float | None = None
     cancelled: Callable[[], bool] = never
     context: str = ""
+    library: tuple[str, ...] = ()
     draft: str = ""
     check: Check | None = None
     method: Method | None = None

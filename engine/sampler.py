@@ -121,8 +121,11 @@ def predict(logits: Tensor) -> Prediction:
 
 
 def sample(probs: Tensor, generator: torch.Generator) -> Tensor:
-    """One token per row of [N, V]: [N] int64."""
-    return torch.multinomial(probs, 1, generator=generator).squeeze(1)
+    """One token per row of [N, V]: [N] int64, on the same random stream the one that `torch.multinomial` takes.
+
+    Which asks the device twice whether the probabilities are some, and makes the host wait for the answers.
+    """
+    return (probs / torch.empty_like(probs).exponential_(1, generator=generator)).argmax(-1)
 
 
 def accept(entropy: Tensor, bound: float) -> Tensor:
@@ -147,9 +150,7 @@ def settled(argmax: Tensor, previous: Sequence[Tensor], entropy: Tensor, config:
     return all(torch.equal(argmax, earlier) for earlier in previous[len(previous) - needed :])
 
 
-def wide(probs: Tensor, margin: float) -> bool:
-    """Whether in every row of [N, V] the likeliest token leads the second by at least `margin`."""
-    if len(probs) == 0:
-        return True
+def leads(probs: Tensor) -> Tensor:
+    """By how much in each row of [N, V] the likeliest token leads the second: [N]."""
     first, second = probs.topk(2, dim=1).values.unbind(1)
-    return bool((first - second >= margin).all())
+    return first - second

@@ -1,7 +1,7 @@
 """Weights in place: packed ones in the modules that use them, and any of them filled piece by piece.
 
-A packed matrix is unpacked where it is used and forgotten again, a block of rows at a time where it is large. Knows
-nothing of checkpoints; knows of the network only that it is made of modules.
+On a GPU a packed matrix is multiplied as it is; elsewhere it is unpacked where it is used and forgotten again, a block
+of rows at a time where it is large. Knows nothing of checkpoints; knows of the network only that it is made of modules.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from .kernels.linear import packed_linear
 from .kernels.packing import Kind, Packed, pack, unpack
+from .kernels.target import use_triton
 
 ROWS = 16384  # of an embedding, unpacked at a time
 
@@ -41,6 +43,8 @@ class PackedEmbedding(nn.Module):
         return unpack(_rows(self.packed, ids), self.dtype)
 
     def head(self, hidden: Tensor) -> Tensor:
+        if use_triton(hidden):
+            return packed_linear(hidden, self.packed)
         return torch.cat([linear(hidden, block) for _, block in self._blocks(hidden.dtype)], dim=-1)
 
     def expected(self, probs: Tensor) -> Tensor:
@@ -63,7 +67,7 @@ class PackedLinear(nn.Module):
         self.packed = packed
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, unpack(self.packed, x.dtype))
+        return packed_linear(x, self.packed)
 
 
 class Slot:

@@ -40,6 +40,7 @@ class Language:
     long_quotes: tuple[str, ...] = ()  # quotes that close a string of several lines as they open it
     types_first: bool = False  # a function's type stands before its name
     flat: bool = False  # a header's body is not indented
+    braces: bool = False  # blocks stand in braces, and a run of statements parses alone as it does in its file
     interpolation: str = ""  # what begins code inside a string
     header: str = r":\Z"  # what a statement is like, beside one that ends in a brace, whose body is to follow
     hazard: str = ""  # text that the grammar's C code does not survive: it must not be parsed

@@ -1,10 +1,11 @@
 """The piece of a large text that decides whether an edit parses: whole statements around it, parsed on their own.
 
-In Python a run of statements parses alone as it parses in its file, once headers stand above it for the blocks it is
-in; so what a check costs does not grow with the file, and an unclosed bracket costs a window and not the rest of the
-file. The outermost statements near enough are taken, so that a clause or a dedent of the edit finds the header it
-belongs to. Where the tree is broken all around the edit, a few lines stand for the statements: both versions are cut
-the same way, and only what differs counts. Other languages are quick to parse again. Knows nothing of errors.
+In Python, and in languages of braces, a run of statements parses alone as it parses in its file, once what opens and
+closes the blocks it is in stands around it; so what a check costs does not grow with the file, and an unclosed bracket
+costs a window and not the rest of the file. The outermost statements near enough are taken, so that a clause or a
+dedent of the edit finds the header it belongs to. Where the tree is broken all around the edit, in Python a few lines
+stand for the statements: both versions are cut the same way, and only what differs counts. A cut that is broken where
+its file is not was no run of statements, and the whole file is looked at, as it is in other languages.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from .balance import line_end, line_start
+from .enclosing import closed, headers, opened
 from .indentation import margin
 from .syntax import Syntax, ancestors
 
@@ -23,17 +25,9 @@ LIMIT = 3072
 LINES = 30
 """Lines on either side where there are no whole statements to take."""
 
-_HEADERS = {
-    "function_definition": "def _():",
-    "class_definition": "class _:",
-    "for_statement": "while 1:",
-    "while_statement": "while 1:",
-}
-
-
 @dataclass(frozen=True)
 class Window:
-    """text[start:end] (code points) below a few headers is `syntax`; a position p of the text is p - shift there."""
+    """text[start:end] (code points), with what encloses it, is `syntax`; a position p of the text is p - shift there."""
 
     syntax: Syntax
     start: int
@@ -55,20 +49,23 @@ def window(before: Syntax, start: int, end: int) -> Window | None:
 def _window(before: Syntax, start: int, end: int) -> Window | None:
     if len(before.data) <= LIMIT:
         return Window(before, 0, len(before.text), 0)
-    if before.tree is None or before.language.id != "python" or end - start > LIMIT:
+    language = before.language
+    if before.tree is None or not (language.braces or language.id == "python") or end - start > LIMIT:
         return None
     first, last = before.byte(start), before.byte(end)
     low, high = _low(before, first), _high(before, last)
-    if low is not None and high is not None:
-        return _cut(before, *low, high)
-    if before.tree.root_node.has_error:
-        return _lines(before, start, end)
-    return None
+    if low is None or high is None:
+        broken = language.id == "python" and before.tree.root_node.has_error
+        return _lines(before, start, end) if broken else None
+    return _braced(before, low, high) if language.braces else _cut(before, low, high)
 
 
-def _low(before: Syntax, first: int) -> tuple[int, Node | None] | None:
-    """(Byte at which the line of a statement above byte `first` begins, its block): of the outermost statement that is
-    near enough, or of the one before it if that is near as well. (0, None): the top of the file."""
+Border = tuple[int, Node | None]
+"""Byte at which the line of a statement begins, and the block it is in; None: the top or the end of the file."""
+
+
+def _low(before: Syntax, first: int) -> Border | None:
+    """Above byte `first`: the outermost statement that is near enough, or the one before it if that is near as well."""
     nearest = first - LIMIT // 2
     if nearest <= 0:
         return 0, None
@@ -87,22 +84,22 @@ def _low(before: Syntax, first: int) -> tuple[int, Node | None] | None:
     return None
 
 
-def _high(before: Syntax, last: int) -> int | None:
-    """The byte at which the line of a statement below byte `last` begins: with whole statements in between where they
-    are near enough, else the second one inside of the next."""
+def _high(before: Syntax, last: int) -> Border | None:
+    """Below byte `last`: a statement with whole statements in between where they are near enough, else the second one
+    inside of the next."""
     data = before.data
     farthest = last + LIMIT // 2
     if farthest >= len(data):
-        return len(data)
+        return len(data), None
     code = farthest - len(data[last:farthest].lstrip())
     around = list(ancestors(before.node_over(code, code + 1)))
     for node in reversed(around):
-        found: int | None = None
+        found: Border | None = None
         following = node
         for _ in range(2):
             following = following.next_sibling if following is not None else None
             if following is not None and following.start_byte <= farthest and _is_statement(before, following):
-                found = _line_byte(before, following)
+                found = _line_byte(before, following), following.parent
         if found is not None and _is_statement(before, node):
             return found
     following = next((node for node in around if _is_statement(before, node)), None)
@@ -110,7 +107,7 @@ def _high(before: Syntax, last: int) -> int | None:
     second = inner[0].child(1) if inner and inner[0].child_count > 1 else None
     if second is None or not last < second.start_byte <= farthest or not _is_statement(before, second):
         return None
-    return _line_byte(before, second)
+    return _line_byte(before, second), second.parent
 
 
 def _is_statement(before: Syntax, node: Node) -> bool:
@@ -127,28 +124,23 @@ def _line_byte(before: Syntax, node: Node) -> int:
     return before.data.rfind(b"\n", 0, node.start_byte) + 1
 
 
-def _headers(before: Syntax, block: Node) -> str:
-    """A header for every block around the statements of `block`, outermost first."""
-    found: list[str] = []
-    for node in ancestors(block):
-        owner = node.parent
-        if owner is None or node.type not in before.language.blocks:
-            continue
-        header = _HEADERS.get(owner.type, "if 1:")
-        if owner.type == "function_definition" and owner.children[0].type == "async":
-            header = "async def _():"
-        found.append(margin(before.text, before.point(owner.start_byte)) + header + "\n")
-    if found:
-        # A statement to begin with: the window may hold nothing but comments, and its block's margin is set by one.
-        found.insert(0, margin(before.text, before.point(block.start_byte)) + "0\n")
-    return "".join(reversed(found))
-
-
-def _cut(before: Syntax, low: int, block: Node | None, high: int) -> Window:
-    start, end = before.point(low), before.point(high)
-    header = _headers(before, block) if block is not None else ""
+def _cut(before: Syntax, low: Border, high: Border) -> Window:
+    start, end, block = before.point(low[0]), before.point(high[0]), low[1]
+    header = headers(before, block) if block is not None else ""
     syntax = Syntax.of(header + before.text[start:end], before.language)
     return Window(syntax, start, end, start - len(header))
+
+
+def _braced(before: Syntax, low: Border, high: Border) -> Window | None:
+    opening, closing = opened(before, low[1]), closed(before, high[1])
+    if opening is None or closing is None:
+        return None
+    start, end = before.point(low[0]), before.point(high[0])
+    syntax = Syntax.of(opening + before.text[start:end] + closing, before.language)
+    n_flaws = sum(flaw.start <= high[0] and flaw.end >= low[0] for flaw in before.flaws)
+    if syntax.tree is None or len(syntax.flaws) > n_flaws:
+        return None
+    return Window(syntax, start, end, start - len(opening))
 
 
 def _lines(before: Syntax, start: int, end: int) -> Window:

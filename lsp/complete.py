@@ -15,6 +15,7 @@ from .lines import common_prefix, line_end, line_ending, line_start, plain
 if TYPE_CHECKING:
     from ..engine import Candidate, Engine, Infill
     from ..grammars import Span, Syntax
+    from .context.gather import Used
 
 FOLLOWING = 2000  # characters below the cursor that the filters compare with
 
@@ -72,6 +73,7 @@ class Outcome:
     tokens: int = 0
     confidence: float = 0.0
     stop: str = ""  # why the engine stopped
+    context: tuple["Used", ...] = ()  # what other code it could draw on
     timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
 
     @property
@@ -107,10 +109,17 @@ class Limits:
     prose: bool = False  # fill inside comments and strings too
 
 
-def complete(snapshot: Snapshot, syntax: "Syntax", engine: "Engine", limits: Limits, context: str = "") -> Outcome:
+def complete(
+    snapshot: Snapshot,
+    syntax: "Syntax",
+    engine: "Engine",
+    limits: Limits,
+    context: str = "",
+    library: tuple[str, ...] = (),
+) -> Outcome:
     """Choose the span at the snapshot's cursor and fill it. `syntax` is that of `snapshot.text`.
 
-    context: text from elsewhere that the engine is shown before everything else.
+    context: text from elsewhere that the engine is shown before everything else; library: texts that it may copy from.
     """
     from ..grammars import choose_span  # noqa: PLC0415
 
@@ -122,7 +131,7 @@ def complete(snapshot: Snapshot, syntax: "Syntax", engine: "Engine", limits: Lim
     place = _Place(snapshot, syntax, span)
     if not snapshot.offset == span.start <= span.end <= place.line_end:
         return Outcome("the span leaves the line", kind=span.kind, model=engine.name, timings=clock.timings)
-    infill = _infill(place, engine, limits, context)
+    infill = _infill(place, engine, limits, context, library)
     clock.lap("engine")
     clock.timings.update(infill.timings)
     why, chosen = ("cancelled", []) if infill.stop == "cancelled" else _chosen(place, infill, limits)
@@ -206,7 +215,7 @@ class _Place:
         )
 
 
-def _infill(place: _Place, engine: "Engine", limits: Limits, context: str) -> "Infill":
+def _infill(place: _Place, engine: "Engine", limits: Limits, context: str, library: tuple[str, ...]) -> "Infill":
     from ..engine import InfillRequest  # noqa: PLC0415
 
     text, span = place.syntax.text, place.span
@@ -221,6 +230,7 @@ def _infill(place: _Place, engine: "Engine", limits: Limits, context: str) -> "I
             deadline=limits.deadline,
             cancelled=limits.cancelled,
             context=context,
+            library=library,
             check=place.culprits,
         )
     )

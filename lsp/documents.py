@@ -11,7 +11,7 @@ nothing of the protocol's types or of what the text is for.
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,6 +106,10 @@ class Documents:
 
     def get(self, uri: str) -> Document | None:
         return self._open.get(uri)
+
+    def __iter__(self) -> Iterator[Document]:
+        """In the order they were opened in."""
+        return iter(self._open.values())
 
     def open(self, uri: str, language_id: str, version: int, text: str) -> None:
         if uri in self._open:

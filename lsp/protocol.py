@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import attrs
@@ -11,6 +12,9 @@ from lsprotocol import converters
 from lsprotocol import types as lsp
 from pygls.protocol import JsonRPCNotification, JsonRPCRequestMessage, JsonRPCResponseMessage
 
+from .actions.offers import INSTRUCTION, REPAIR, TITLES, Offer
+from .actions.repairs import Edit
+from .actions.rewrites import Order
 from .complete import Outcome, Suggestion
 from .documents import Change, Document, Encoding, Position
 from .lines import line_start
@@ -19,6 +23,7 @@ log = logging.getLogger(__name__)
 
 TRACE = "midspan/trace"
 STATUS = "midspan/status"
+REWRITE = "midspan.rewrite"
 
 _WORD = re.compile(r"[\w$]+\Z")
 
@@ -156,6 +161,92 @@ def menu(suggestion: Suggestion | None, document: Document, markdown: bool) -> l
     return lsp.CompletionList(is_incomplete=True, items=[item])
 
 
+def code_actions(
+    offers: Sequence[Offer],
+    params: lsp.CodeActionParams,
+    version: int,
+    diagnostics: Sequence[tuple[int, int, lsp.Diagnostic]],
+    capabilities: lsp.ClientCapabilities,
+) -> list[lsp.CodeAction | lsp.Command]:
+    """Offers as a client can take them: to be resolved, as commands of ours, or as bare commands.
+
+    diagnostics: the client's, with the code points they are about; a repair takes those of its error along.
+    """
+    lazy, literal = resolves_edits(capabilities), takes_literals(capabilities)
+    found: list[lsp.CodeAction | lsp.Command] = []
+    for offer in offers:
+        data = {
+            "uri": params.text_document.uri,
+            "version": version,
+            "range": _range_as_sent(params.range),
+            "kind": offer.kind,
+        }
+        command = lsp.Command(offer.title, REWRITE, arguments=[data])
+        if not literal:
+            found.append(command)
+            continue
+        action = lsp.CodeAction(offer.title, offer.kind)
+        if offer.kind == REPAIR and offer.broken is not None:
+            first, last = offer.broken
+            action.diagnostics = [one for start, end, one in diagnostics if start <= last and end >= first] or None
+        if lazy:
+            action.data = data
+        else:
+            action.command = command
+        found.append(action)
+    return found
+
+
+def order(data: Any) -> Order:
+    """What a client wants rewritten, from an action's data or a command's argument. ValueError says what is wrong."""
+    if not isinstance(data, dict):
+        raise ValueError("expected an object {uri, range}")
+    uri, version, kind = data.get("uri"), data.get("version"), data.get("kind", "")
+    instruction, strength = data.get("instruction"), data.get("strength")
+    if not isinstance(uri, str):
+        raise ValueError("uri is not a string")
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+        raise ValueError("version is not an integer")
+    if kind not in ("", *TITLES):
+        raise ValueError(f"{kind!r} is no kind of rewrite")
+    if instruction is not None and not isinstance(instruction, str):
+        raise ValueError("instruction is not a string")
+    if strength is not None and (isinstance(strength, bool) or not isinstance(strength, (int, float))):
+        raise ValueError("strength is not a number")
+    if strength is not None and not 0 < strength <= 1:
+        raise ValueError("strength is not above 0 and at most 1")
+    span = data.get("range")
+    start, end = _place(span, "start"), _place(span, "end")
+    told = (instruction or "").strip()
+    if told and kind not in ("", INSTRUCTION):
+        raise ValueError(f"{kind} takes no instruction")
+    return Order(uri, version, start, end, kind, told, float(strength or 0.0))
+
+
+def _place(span: Any, name: str) -> Position:
+    place = span.get(name) if isinstance(span, dict) else None
+    numbers = (place.get("line"), place.get("character")) if isinstance(place, dict) else ()
+    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
+        raise ValueError(f"range.{name} is not a position")
+    return numbers
+
+
+def _range_as_sent(span: lsp.Range) -> dict[str, dict[str, int]]:
+    return {
+        "start": {"line": span.start.line, "character": span.start.character},
+        "end": {"line": span.end.line, "character": span.end.character},
+    }
+
+
+def workspace_edit(edit: Edit, document: Document, capabilities: lsp.ClientCapabilities) -> lsp.WorkspaceEdit:
+    """The edit, of this version of the document where the client can be told so."""
+    change = lsp.TextEdit(range=span(document, edit.start, edit.end), new_text=edit.text)
+    if takes_versions(capabilities):
+        identifier = lsp.OptionalVersionedTextDocumentIdentifier(uri=document.uri, version=document.version)
+        return lsp.WorkspaceEdit(document_changes=[lsp.TextDocumentEdit(identifier, [change])])
+    return lsp.WorkspaceEdit(changes={document.uri: [change]})
+
+
 def span(document: Document, start: int, end: int) -> lsp.Range:
     return lsp.Range(start=lsp.Position(*document.position(start)), end=lsp.Position(*document.position(end)))
 
@@ -178,6 +269,7 @@ def trace(uri: str, version: int, outcome: Outcome, seconds: float) -> dict[str,
         "span": outcome.kind,
         "filled": outcome.suggestion.filled if outcome.suggestion else 0,
         "timings": outcome.timings,
+        "context": [asdict(one) for one in outcome.context],
     }
 
 
@@ -215,6 +307,27 @@ def reads_markdown(capabilities: lsp.ClientCapabilities) -> bool:
     completion = capabilities.text_document and capabilities.text_document.completion
     formats = completion and completion.completion_item and completion.completion_item.documentation_format
     return lsp.MarkupKind.Markdown in (formats or ())
+
+
+def resolves_edits(capabilities: lsp.ClientCapabilities) -> bool:
+    """Whether the client asks for an action's edit when the user has chosen it, with the data that came along."""
+    action = capabilities.text_document and capabilities.text_document.code_action
+    lazy = action and action.data_support and action.resolve_support
+    return bool(lazy and "edit" in lazy.properties)
+
+
+def takes_literals(capabilities: lsp.ClientCapabilities) -> bool:
+    action = capabilities.text_document and capabilities.text_document.code_action
+    return bool(action and action.code_action_literal_support)
+
+
+def takes_versions(capabilities: lsp.ClientCapabilities) -> bool:
+    edit = capabilities.workspace and capabilities.workspace.workspace_edit
+    return bool(edit and edit.document_changes)
+
+
+def applies_edits(capabilities: lsp.ClientCapabilities) -> bool:
+    return bool(capabilities.workspace and capabilities.workspace.apply_edit)
 
 
 def has_progress_bars(capabilities: lsp.ClientCapabilities) -> bool:

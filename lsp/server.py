@@ -11,11 +11,15 @@ from collections.abc import Callable, Coroutine
 from importlib import metadata
 from typing import Any, TypeVar
 
+import attrs
 from lsprotocol import types as lsp
-from pygls.exceptions import JsonRpcException
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
 from . import protocol
+from .actions.bars import Bars
+from .actions.offers import REPAIR, TITLES, asked_for
+from .actions.rewrites import CHANGED, RefusedError, Rewrite
 from .complete import Outcome
 from .documents import Document
 from .session import Listener, Request, Session
@@ -29,11 +33,24 @@ from .worker import State
 log = logging.getLogger(__name__)
 
 INLINE_COMPLETION = lsp.InlineCompletionOptions()  # without options pygls advertises nothing
+ACTIONS = lsp.CodeActionOptions(code_action_kinds=list(TITLES), resolve_provider=True)
 MENU = lsp.CompletionOptions(trigger_characters=list(" .([{=,:"))
 T = TypeVar("T")
+REFUSALS = {"changed": -32801, "cancelled": -32800, "failed": -32803}  # LSP 3.18, `LSPErrorCodes`
 STEPS = 20  # in which the client hears how far loading is
 ASLEEP = "the model is not in memory; it is loaded when it is needed"
 KINDS = {"error": lsp.MessageType.Error, "warning": lsp.MessageType.Warning, "info": lsp.MessageType.Info}
+
+
+class Refusal(JsonRpcException):
+    """An answer the client shows to its user. It is no failure of ours."""
+
+
+def _is_failure(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], Refusal))
+
+
+logging.getLogger("pygls.protocol.json_rpc").addFilter(_is_failure)  # it logs every error reply with its traceback
 
 
 class Server(LanguageServer):
@@ -48,10 +65,13 @@ class Server(LanguageServer):
         )
         self.session = Session(Listener(self._state, self._problem, self._trouble, self._loading))
         self.bar = Progress(self._notify_progress, self._create_progress)
+        self.bars = Bars(self._notify_progress, self._create_progress)
         self.stage: Callable[[dict[str, Any]], None] = lambda _: None  # hears what became of each request
         self._background: set[asyncio.Task[None]] = set()
         self._step = -1
         self._told: set[str] = set()  # what the user has seen as a message
+        # Its own would answer a cancelled command and let it run on.
+        del self.protocol.fm.builtin_features[lsp.WORKSPACE_EXECUTE_COMMAND]
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
         for name, handler in COMMANDS:
@@ -76,7 +96,7 @@ class Server(LanguageServer):
         logging.getLogger(__package__).addHandler(told)
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        log.error("%s", error)
+        log.log(logging.INFO if isinstance(error, Refusal) else logging.ERROR, "%s", error)
 
     def _state(self, state: State, message: str) -> None:
         if state == "loading":
@@ -89,7 +109,8 @@ class Server(LanguageServer):
             self.tell(f"Midspan could not load its model: {message}")
         if self.session.settings.status:
             kind, message = ("ready", ASLEEP) if state == "asleep" else (state, message)
-            self.protocol.notify(protocol.STATUS, {"kind": kind, "message": message})
+            follows = {"instructions": True} if kind == "ready" and self.session.follows_instructions else {}
+            self.protocol.notify(protocol.STATUS, {"kind": kind, "message": message, **follows})
 
     def _loading(self, done: float, what: str) -> None:
         step = round(STEPS * done)
@@ -127,7 +148,7 @@ def initialize(ls: Server, params: lsp.InitializeParams) -> None:
     ls.session.documents.encoding = protocol.encoding(ls.workspace.position_encoding)
     roots = [root for uri in protocol.folders(params) if (root := path_of(uri)) is not None]
     ls.session.initialize(params.initialization_options, roots)
-    ls.bar.supported = protocol.has_progress_bars(ls.client_capabilities)
+    ls.bar.supported = ls.bars.supported = protocol.has_progress_bars(ls.client_capabilities)
     if not protocol.has_no_ghost_text(ls.client_capabilities):
         # What stands in the text as a ghost must not stand in the menu too.
         ls.protocol.fm.features.pop(lsp.TEXT_DOCUMENT_COMPLETION, None)
@@ -269,6 +290,98 @@ def _account(ls: Server, request: Request, outcome: Outcome) -> None:
     ls.stage({**trace, "position": list(request.position), "invoked": request.invoked})
 
 
+def code_action(
+    ls: Server, params: lsp.CodeActionParams
+) -> asyncio.Task[list[lsp.CodeAction | lsp.Command]] | list[lsp.CodeAction | lsp.Command]:
+    """Asked at every move of the cursor: by the syntax alone, never a popup."""
+    uri, place = params.text_document.uri, params.range
+    wanted = asked_for(params.context.only)
+    offers = ls.session.rewrites.offers(uri, protocol.position(place.start), protocol.position(place.end), wanted)
+    document = ls.session.documents.get(uri)
+    if offers is None or document is None:
+        return []
+    version, diagnostics = document.version, []
+    for one in params.context.diagnostics if REPAIR in wanted else ():
+        start, end = protocol.position(one.range.start), protocol.position(one.range.end)
+        diagnostics.append((document.offset(start), document.offset(end), one))
+
+    async def found() -> list[lsp.CodeAction | lsp.Command]:
+        return protocol.code_actions(await offers, params, version, diagnostics, ls.client_capabilities)
+
+    return asyncio.ensure_future(found())
+
+
+def resolve(ls: Server, action: lsp.CodeAction) -> asyncio.Task[lsp.CodeAction] | lsp.CodeAction:
+    if action.data is None and (action.command is not None or action.edit is not None):
+        return action  # there is nothing to add
+    rewrite = _begun(ls, action.data)
+
+    async def resolved() -> lsp.CodeAction:
+        return attrs.evolve(action, edit=await _edit(ls, rewrite))
+
+    return _with_bar(ls, rewrite, resolved())
+
+
+def rewrite(ls: Server, *arguments: Any) -> asyncio.Task[dict[str, Any]]:
+    """Rewrites what the argument says, {uri, range, version?, kind?, instruction?, strength?}, and has it applied."""
+    if not protocol.applies_edits(ls.client_capabilities):
+        raise Refusal("this editor does not apply the edits of a server", REFUSALS["failed"])
+    wanted = _begun(ls, arguments[0] if len(arguments) == 1 else None)
+
+    async def applied() -> dict[str, Any]:
+        edit = await _edit(ls, wanted)
+        answer = await ls.workspace_apply_edit_async(lsp.ApplyWorkspaceEditParams(edit, wanted.order.title))
+        if not answer.applied:
+            raise Refusal(f"the editor did not take the edit: {answer.failure_reason or CHANGED}", REFUSALS["failed"])
+        return {"applied": True}
+
+    return _with_bar(ls, wanted, applied())
+
+
+def _begun(ls: Server, data: Any) -> Rewrite:
+    try:
+        return ls.session.rewrite(protocol.order(data))
+    except ValueError as error:
+        raise JsonRpcInvalidParams(f"{protocol.REWRITE}: {error}") from None
+    except RefusedError as error:
+        raise Refusal(str(error), REFUSALS[error.kind]) from None
+
+
+async def _edit(ls: Server, wanted: Rewrite) -> lsp.WorkspaceEdit:
+    try:
+        edit = await ls.session.rewrites.edit(wanted)
+    except RefusedError as error:
+        raise Refusal(str(error), REFUSALS[error.kind]) from None
+    document = ls.session.documents.get(wanted.order.uri)  # no step of the loop after it was found unchanged
+    assert document is not None
+    return protocol.workspace_edit(edit, document, ls.client_capabilities)
+
+
+def _with_bar(ls: Server, wanted: Rewrite, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    token = ls.bars.open(wanted.drop)
+    if token:
+        ls.later(ls.bars.show(token, wanted.order.title.removeprefix("Midspan: ")))
+    task = asyncio.ensure_future(work)
+
+    def over(_: object) -> None:
+        wanted.drop()  # a task cancelled before its first step never runs at all, and the job is queued already
+        ls.bars.close(token)
+
+    task.add_done_callback(over)
+    return task
+
+
+def progress_cancelled(ls: Server, params: lsp.WorkDoneProgressCancelParams) -> None:
+    ls.bars.cancel(params.token)
+
+
+def execute_command(ls: Server, params: lsp.ExecuteCommandParams) -> Any:
+    command = dict(COMMANDS).get(params.command)
+    if command is None:
+        raise JsonRpcInvalidParams(f"there is no command {params.command!r}")
+    return command(ls, *(params.arguments or ()))
+
+
 def why(ls: Server, *arguments: Any) -> list[dict[str, Any]]:
     """What became of the last requests, youngest first. Arguments: a document's URI or "", and how many."""
     uri = arguments[0] if arguments and isinstance(arguments[0], str) else ""
@@ -295,8 +408,13 @@ FEATURES: tuple[tuple[str, Callable[..., Any], Any], ...] = (
     (lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
     (lsp.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, INLINE_COMPLETION),
     (lsp.TEXT_DOCUMENT_COMPLETION, completion, MENU),
+    (lsp.TEXT_DOCUMENT_CODE_ACTION, code_action, ACTIONS),
+    (lsp.CODE_ACTION_RESOLVE, resolve, None),
+    (lsp.WINDOW_WORK_DONE_PROGRESS_CANCEL, progress_cancelled, None),
+    (lsp.WORKSPACE_EXECUTE_COMMAND, execute_command, None),
 )
 COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
+    ("midspan.rewrite", rewrite),
     ("midspan.why", why),
     ("midspan.clearCache", clear_cache),
     ("midspan.unload", unload),

@@ -12,10 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .actions.rewrites import Order, Rewrite, Rewrites
 from .cache.answers import Answers
 from .cache.prefetch import Computation, Prefetch
 from .cache.suggestions import remembered
 from .complete import Limits, Outcome, Snapshot, complete, follow
+from .context.around import Around, around
+from .context.edits import Edits
+from .context.gather import Gatherer
 from .documents import Change, Document, Documents, Position
 from .loading import EngineSpec
 from .rhythm import Pace, Rhythm
@@ -79,8 +83,11 @@ class Session:
         self._answers = Answers()
         self._rhythms: dict[str, Rhythm] = {}
         self._pace = Pace()
+        self._edits = Edits()
         self._prefetch = Prefetch(self._begin_prefetch, self._keep_prefetched, self._known)
         self._syntaxes: dict[str, tuple[str, Syntax]] = {}  # by URI: language and tree; the engine thread's own
+        self.rewrites = Rewrites(self.documents, self._worker, self._settings_for, self._why_silent, self._syntax_of)
+        self._gatherer = Gatherer()  # the engine thread's own
 
     # -- life
 
@@ -107,6 +114,7 @@ class Session:
 
     def stop(self) -> None:
         self._prefetch.stop()
+        self.rewrites.stop()
         self._worker.close()
         self._answers.stop()
 
@@ -126,7 +134,9 @@ class Session:
         if not self.documents.change(uri, version, changes):
             return
         self._worker.cancel(uri, "the text changed")
+        self.rewrites.changed(uri, "the text changed")
         self._rhythms.setdefault(uri, Rhythm()).key(time.monotonic())
+        self._edits.change(uri, changes)
         document = self.documents.get(uri)
         if document is not None:
             self._prefetch.changed(uri, lambda: document.text)
@@ -134,7 +144,9 @@ class Session:
     def close(self, uri: str) -> None:
         self.documents.close(uri)
         self._worker.cancel(uri, "the document was closed")
+        self.rewrites.changed(uri, "the document was closed")
         self._rhythms.pop(uri, None)
+        self._edits.forget(uri)
 
     def excluded(self, uri: str) -> bool:
         """Whether a document is never to be looked at."""
@@ -146,6 +158,11 @@ class Session:
             roots = [root.as_posix() for root in self._roots]
             known = self._exclusions[settings.exclude] = Exclusions(settings.exclude, roots)
         return known
+
+    def _around(self, uri: str, settings: Settings) -> Around:
+        """What other code a request may draw on, as of now."""
+        exclusions, reach = self.exclusions(settings), settings.context
+        return around(uri, self.documents, self._edits, self._roots, exclusions, reach, self.excluded)
 
     # -- requests
 
@@ -190,7 +207,7 @@ class Session:
         else:
             rhythm = None if invoked else self._rhythms.get(uri)
             wait = rhythm.wait(received, self._pace.seconds, settings.debounce / 1000) if rhythm else 0.0
-            run = partial(self._complete, snapshot, settings, invoked)
+            run = partial(self._complete, snapshot, settings, self._around(uri, settings), invoked)
             job = self._worker.submit(uri, run, settings.deadline, wait)
         return replace(request, job=job, patience=LOAD_PATIENCE if invoked else settings.deadline)
 
@@ -239,11 +256,26 @@ class Session:
             return Outcome("off for this language")
         return Outcome("not asked for") if how == "invoked" and not invoked else None
 
+    @property
+    def follows_instructions(self) -> bool:
+        return self._worker.follows_instructions
+
+    def rewrite(self, order: Order) -> Rewrite:
+        """As `Rewrites.begin`."""
+        if not self._started:  # a client that does not send `initialized`
+            self.start()
+        return self.rewrites.begin(order)
+
+    def _why_silent(self, document: Document) -> str:
+        """The same for a rewrite, which is always asked for; "" if nothing speaks against it."""
+        silence = self._silence(document, self._settings_for(document.uri), True)
+        return silence.reason if silence is not None else ""
+
     # -- what will be asked next
 
     def _begin_prefetch(self, target: Snapshot) -> Computation | None:
         settings = self._settings_for(target.uri)
-        run = partial(self._complete, target, settings, False)
+        run = partial(self._complete, target, settings, self._around(target.uri, settings), False)
         return self._worker.submit_idle(target.uri, run, settings.deadline)
 
     def _keep_prefetched(self, target: Snapshot, outcome: Outcome) -> None:
@@ -280,12 +312,12 @@ class Session:
 
     # -- on the engine thread
 
-    def _complete(self, snapshot: Snapshot, settings: Settings, invoked: bool, engine: "Engine", job: Job) -> Outcome:
-        language, syntax = self._syntaxes.pop(snapshot.uri, ("", None))
-        syntax = follow(syntax if language == snapshot.language_id else None, snapshot.text, snapshot.language_id)
-        self._syntaxes[snapshot.uri] = (snapshot.language_id, syntax)  # now the youngest
-        while len(self._syntaxes) > MAX_SYNTAXES:
-            del self._syntaxes[next(iter(self._syntaxes))]
+    def _complete(
+        self, snapshot: Snapshot, settings: Settings, around: Around, invoked: bool, engine: "Engine", job: Job
+    ) -> Outcome:
+        syntax = self._syntax_of(snapshot.uri, snapshot.language_id, snapshot.text)
+        has = engine.limits
+        context = self._gatherer.gather(snapshot, syntax, around, has.prefix_tokens, has.context_tokens)
         if job.cancelled():
             return Outcome("cancelled")
         limits = Limits(
@@ -297,4 +329,13 @@ class Session:
             settings.alternatives if invoked else 1,
             settings.prose,
         )
-        return complete(snapshot, syntax, engine, limits)
+        outcome = complete(snapshot, syntax, engine, limits, context.shown, context.library)
+        return replace(outcome, context=context.used)
+
+    def _syntax_of(self, uri: str, language_id: str, text: str) -> "Syntax":
+        language, syntax = self._syntaxes.pop(uri, ("", None))
+        syntax = follow(syntax if language == language_id else None, text, language_id)
+        self._syntaxes[uri] = (language_id, syntax)  # now the youngest
+        while len(self._syntaxes) > MAX_SYNTAXES:
+            del self._syntaxes[next(iter(self._syntaxes))]
+        return syntax

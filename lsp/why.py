@@ -60,6 +60,7 @@ class Event:
     confidence: float
     seconds: float
     at: float  # seconds since the epoch
+    context: tuple[dict[str, Any], ...] = ()  # files that could be drawn on, for what, and how many characters of them
 
 
 class History:
@@ -84,6 +85,7 @@ class History:
                 round(outcome.confidence, 3),
                 round(seconds, 4),
                 time.time(),
+                tuple(asdict(one) for one in outcome.context),
             )
         )
 

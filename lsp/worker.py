@@ -66,6 +66,7 @@ class Worker:
         self, on_state: Callable[[State, str], None], on_progress: Callable[[float, str], None] = lambda *_: None
     ) -> None:
         self.state: State = "off"
+        self.follows_instructions = False  # the engine that is there, or was there last
         self._idle_after = 0.0
         self._on_state, self._on_progress = on_state, on_progress
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -290,7 +291,7 @@ class Worker:
             self._post(self._loaded, generation, str(error))
             return None
         problem = over_limit(spec.memory_limit)
-        self._post(self._loaded, generation, problem or None)
+        self._post(self._loaded, generation, problem or None, getattr(engine, "follows_instructions", False))
         return None if problem else engine
 
     def _run(self, engine: "Engine", job: Job) -> None:
@@ -323,9 +324,10 @@ class Worker:
         if generation == self._generation and self.state == "loading":
             self._on_progress(done, what)
 
-    def _loaded(self, generation: int, problem: str | None) -> None:
+    def _loaded(self, generation: int, problem: str | None, follows_instructions: bool = False) -> None:
         if generation != self._generation:
             return  # turned off, or another engine was asked for meanwhile
+        self.follows_instructions = follows_instructions
         self._ready_since = time.monotonic()
         if problem is None:
             self._enter("ready", "")

@@ -14,7 +14,9 @@ from functools import cache
 
 import torch
 
-from ..denoise import CANCELLED, CONVERGED, Alphabet, Denoised, Patience, Setting
+from ..canvas import Canvas
+from ..denoise import CANCELLED, CONVERGED, Alphabet, Denoised, Patience, Setting, denoise_all
+from ..kernels.loop import DeviceLoop
 from ..network import Network
 from ..sampler import SamplerConfig
 from ..tokens import Tokens, banned_ids
@@ -40,7 +42,7 @@ class Filled:
 
 
 class Filler:
-    """Fills gaps with one network. Stateless but for memoised line tokens."""
+    """Fills gaps with one network. Stateless but for memoised line tokens and captured steps."""
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Filler:
         self._network, self._tokens, self._sampler, self._alphabet = network, tokens, sampler, alphabet
         self._gate, self._buckets, self._canvas_tokens = gate, gap_buckets, canvas_tokens
         self._proposals = Proposals(network, tokens)
+        self._device_loop = DeviceLoop(network)
         writable = alphabet.end_token_ids
         if alphabet.delete_token_id is not None:
             writable = frozenset((alphabet.delete_token_id,))
@@ -87,12 +90,16 @@ class Filler:
         lap("denoise")
         return self._judged(gap, method, room, [], found, steps, lap)
 
+    def forget(self) -> None:
+        """Gives back what fills keep on the device between them."""
+        self._device_loop.forget()
+
     def size(self) -> int:
         """Tokens of a text that can be rewritten at once; a gap has room for it to grow."""
         return max(1, max(self._buckets) * 3 // 4)
 
     def _room(self, gap: Gap, method: Method, patience: Patience) -> lengths.Room:
-        device, frame = self._network.device, gap.frame
+        device, frame = self._network.device, gap.frame  # canvases lie on the host, whatever the device
         extra = torch.tensor(sorted(frame.banned), dtype=torch.int64, device=device)
         return lengths.Room(
             setting=Setting(
@@ -102,15 +109,24 @@ class Filler:
                 self._alphabet,
                 torch.cat((self._banned[gap.single_line], extra)),
                 patience,
-                frame.seams,
+                frame.seams.on(device),
             ),
-            pinned=torch.tensor(frame.pinned_ids, dtype=torch.int64, device=device),
+            pinned=torch.tensor(frame.pinned_ids, dtype=torch.int64),
             size=self._canvas_tokens,
             buckets=self._buckets,
             seed=gap.seed,
             warm=self._tokens.encode(frame.healed(gap.draft)) if gap.draft else (),
             open_banned=torch.cat((self._banned[False], extra)),
+            denoise_all=self._denoise_all,
         )
+
+    def _denoise_all(
+        self, setting: Setting, canvases: Sequence[Canvas], generators: Sequence[torch.Generator]
+    ) -> list[Denoised]:
+        """On the device as one captured step after the other, where that is possible."""
+        if self._device_loop.serves(setting, canvases):
+            return self._device_loop.denoise_all(setting, canvases, generators)
+        return denoise_all(setting, canvases, generators)
 
     def _candidates(self, gap: Gap, found: Sequence[Denoised]) -> list[Candidate]:
         """One per denoised canvas that was given time and says what was healed."""
@@ -190,7 +206,7 @@ class Filler:
         known = {one.text for one in candidates}
         mended, steps = [], 0
         for one in failing[:most_repaired]:
-            generator = torch.Generator(self._network.device).manual_seed(gap.seed)
+            generator = torch.Generator().manual_seed(gap.seed)
             bench = repair.Workbench(room.setting, self._tokens, room.pinned, max(room.size, len(one.ids)), generator)
             found = repair.repaired(bench, one.ids, suspects)
             steps += found.steps

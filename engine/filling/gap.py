@@ -23,6 +23,7 @@ class Gap:
     the encoder's part.
 
     n_slots: the text's size, guessed. draft: what the text may be, from an earlier answer. check: judges a whole text.
+    library: texts of other files, for drafts alone.
     """
 
     prefix: str
@@ -34,6 +35,7 @@ class Gap:
     seed: int
     draft: str = ""
     check: Check | None = None
+    library: tuple[str, ...] = ()
 
     def suspects(self, text: str) -> Sequence[tuple[int, int]]:
         """What `check` says about the gap's text as the network writes it, healed seams included."""

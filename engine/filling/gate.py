@@ -23,9 +23,11 @@ FEATURES = (
     "mean",  # mean log p of the candidate's tokens, nats
     "total",  # sum of them
     "copy",
+    "library",  # a copy from another file
     "causal",
     "canvas",
     "match",  # log(1 + characters of context that agree), copies only
+    "library_match",  # the same of a copy from another file alone
     "empty",
     "length",  # log(1 + tokens)
     "calm",  # exp(-mean entropy) of the canvas that gave this text
@@ -49,6 +51,7 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
     """One row of FEATURES per candidate; all candidates of one gap together."""
     rows = []
     for i, one in enumerate(signs):
+        own = "copy" in one.sources
         others = [other.right for j, other in enumerate(signs) if j != i]
         rows.append(
             [
@@ -57,10 +60,12 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
                 max(-2.0, min(2.0, (one.right - max(others)) / 10)) if others else 0.0,
                 one.mean,
                 one.mean * (one.n_tokens + 1) / 10,
-                float("copy" in one.sources),
+                float(own),
+                float("library" in one.sources),
                 float("causal" in one.sources),
                 float("canvas" in one.sources),
-                math.log1p(one.match),
+                math.log1p(one.match) if own else 0.0,
+                0.0 if own else math.log1p(one.match),
                 float(one.empty),
                 math.log1p(one.n_tokens),
                 one.calm,
@@ -106,7 +111,9 @@ GUESS = dict.fromkeys(FEATURES, 0.0) | {
     "mean": 1.5,
     "total": 0.3,
     "copy": 0.4,
+    "library": 0.4,
     "causal": 0.2,
     "match": 0.2,
+    "library_match": 0.2,
     "empty": -1.0,
 }

@@ -6,7 +6,7 @@ Knows nothing of text, requests or drafts but the ids it is given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,9 +26,10 @@ MOST_DOUBTED = 0.5  # share of a draft; beyond it the draft is no help
 
 @dataclass(frozen=True)
 class Room:
-    """A gap that has no length yet. pinned: ids [S] of the suffix' head; size: slots of a canvas; buckets: gap sizes
-    that the checkpoint was trained with; warm: ids that the text may be, to begin with; open_banned: ids banned where
-    the gap is not held to one line, for drafts that run on into the suffix."""
+    """A gap that has no length yet. pinned: ids [S] of the suffix' head, on the host; size: slots of a canvas; buckets:
+    gap sizes that the checkpoint was trained with; warm: ids that the text may be, to begin with; open_banned: ids
+    banned where the gap is not held to one line, for drafts that run on into the suffix; denoise_all: what denoises
+    gaps of noise, as `denoise.denoise_all` does."""
 
     setting: Setting
     pinned: Tensor
@@ -37,6 +38,7 @@ class Room:
     seed: int
     warm: Sequence[int]
     open_banned: Tensor
+    denoise_all: Callable[[Setting, Sequence[Canvas], Sequence[torch.Generator]], list[Denoised]] = denoise_all
 
 
 def fills(room: Room, method: Method, n_slots: int, n_seams: int = 0) -> tuple[list[Denoised], int]:
@@ -50,7 +52,8 @@ def fills(room: Room, method: Method, n_slots: int, n_seams: int = 0) -> tuple[l
     if method.length == "fixed":
         return _stepped(_denoised(_fixed(room, method.slots), [method.slots]))
     if method.length == "batch":
-        return _stepped(_denoised(room, sorted({max(SMALLEST, largest // share) for share in SHARES})))
+        wanted = [size + n_seams for size in method.sizes] or [largest // share for share in SHARES]
+        return _stepped(_denoised(room, sorted({min(largest, max(SMALLEST, size)) for size in wanted})))
     if method.length == "polish":
         return _polished(room, largest)
     return _stepped(_denoised(room, [largest]))
@@ -67,11 +70,11 @@ def _denoised(room: Room, sizes: Sequence[int]) -> list[Denoised]:
     for n, generator in zip(sizes, generators, strict=True):
         noise = room.setting.alphabet.noise.draw(n, generator)
         canvases.append(Canvas.start(noise, room.pinned, max(room.size, n)))
-    return denoise_all(room.setting, canvases, generators)
+    return room.denoise_all(room.setting, canvases, generators)
 
 
 def _generator(room: Room) -> torch.Generator:
-    return torch.Generator(room.pinned.device).manual_seed(room.seed)
+    return torch.Generator().manual_seed(room.seed)
 
 
 def _warmed(room: Room) -> tuple[list[Denoised], int] | None:
@@ -82,7 +85,7 @@ def _warmed(room: Room) -> tuple[list[Denoised], int] | None:
     n_spare = int(alphabet.delete_token_id is not None)
     if len(room.warm) + n_spare > max(room.buckets):
         return None
-    ids = torch.tensor(room.warm, dtype=torch.int64, device=room.pinned.device)
+    ids = torch.tensor(room.warm, dtype=torch.int64)
     canvas, doubted = _reread(room.setting, Canvas.holding(ids, room.pinned, max(room.size, len(ids) + n_spare)))
     if int(doubted.sum()) > MOST_DOUBTED * len(ids):
         return None
@@ -95,7 +98,7 @@ def _warmed(room: Room) -> tuple[list[Denoised], int] | None:
 def _reread(setting: Setting, canvas: Canvas) -> tuple[Canvas, Tensor]:
     """A canvas that holds a text, and its slots that the network doubts, [G]."""
     canvas, own = reread(setting, canvas)
-    return canvas, (own < DOUBTED) | torch.isin(canvas.gap, setting.banned)
+    return canvas, (own < DOUBTED) | torch.isin(canvas.gap, setting.banned.cpu())
 
 
 def _fixed(room: Room, n_slots: int) -> Room:
@@ -116,7 +119,7 @@ def _polished(room: Room, largest: int) -> tuple[list[Denoised], int]:
     n_kept = aligned(draft.ids, room.pinned.tolist())
     if draft.steps == 0 or n_kept == 0 or setting.patience.lost():
         return [replace(draft, ids=draft.ids[:n_kept], entropies=draft.entropies[:n_kept])], draft.steps
-    ids = torch.tensor(draft.ids[:n_kept], device=room.pinned.device)
+    ids = torch.tensor(draft.ids[:n_kept])
     canvas, doubted = _reread(setting, Canvas.holding(ids, room.pinned, max(room.size, n_kept)))
     generator = _generator(room)
     canvas = canvas.renoised(doubted, setting.alphabet.noise.draw(int(doubted.sum()), generator))

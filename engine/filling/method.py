@@ -19,7 +19,8 @@ WIDE_MARGIN = 0.3
 @dataclass(frozen=True)
 class Method:
     """length: "contract", one gap as large as the request hints, whose surplus slots are deleted; "batch", several
-    sizes denoised as one batch, the best one by the causal mode; "polish", a draft without right context, cut where
+    sizes denoised as one batch, the best one by the causal mode: `sizes`, none of them larger than the hint, or where
+    that is empty the hint, a half, a quarter and an eighth of it; "polish", a draft without right context, cut where
     the suffix begins and denoised again before the pinned suffix; "fixed", `slots` tokens whatever is missing.
 
     stop: "reference", the entropy bound with nothing committed until two canvases are the same and certain, as
@@ -33,6 +34,7 @@ class Method:
     length: Literal["contract", "batch", "polish", "fixed"] = "contract"
     stop: Literal["reference", "commit", "fast"] = "commit"
     slots: int = 32
+    sizes: tuple[int, ...] = ()
     drafts: bool = True
     repair: bool = True
 

@@ -1,6 +1,7 @@
 """What copies and the causal mode propose for a gap: whole texts, cut where the gap seems to end.
 
-Stateless but for memoised line tokens. Knows nothing of canvases or of how candidates are judged.
+Stateless but for what is memoised of texts: a line's tokens, the index of a library. Knows nothing of canvases or of
+how candidates are judged.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import numpy as np
 from ..denoise import Patience
 from ..network import Network
 from ..tokens import Tokens, banned_ids
-from .drafts import CAUSAL, COPY, REACH, causal, copies
+from .copies import REACH, Draft, Library, copies
+from .drafts import CAUSAL, causal
 from .gap import Candidate, Gap
+from .ngrams import Index, NGrams
 
-N_COPIES = 4
+N_COPIES, N_LIBRARY = 4, 3
+KEPT_LIBRARIES = 4
+BORDER = -1  # among token ids: nothing matches here, and nothing follows
 MOST_CHARACTERS = 8  # of a copy, per slot of the gap
 
 
@@ -26,21 +31,21 @@ class Proposals:
         self._network, self._tokens = network, tokens
         self._unwritable = banned_ids(tokens, frozenset(), False).to(network.device)
         self._newlines = frozenset(tokens.newline.nonzero().squeeze(1).tolist())
-        self._line_ids = lru_cache(maxsize=8192)(lambda line: np.array(tokens.encode(line), np.int64))
+        self._line_ids = lru_cache(maxsize=32_768)(lambda line: np.array(tokens.encode(line), np.int64))
+        self._libraries = lru_cache(maxsize=KEPT_LIBRARIES)(lambda texts: (Library(texts), Index(self._ids_of(texts))))
 
     def of(self, gap: Gap, patience: Patience) -> list[Candidate]:
         """In no order; the same text may come twice."""
-        found = [
-            Candidate(draft.text, self._ids(gap, draft.text), frozenset((COPY,)), draft.match)
-            for draft in copies(gap.prefix, gap.suffix, N_COPIES)
-            if len(draft.text) <= MOST_CHARACTERS * gap.n_slots
-        ]
+        library, index = self._libraries(gap.library) if gap.library else (None, None)
+        drafts = copies(gap.prefix, gap.suffix, N_COPIES)
+        drafts += library.copies(gap.prefix, gap.suffix, N_LIBRARY) if library else []
+        found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
         end_ids = self._newlines if gap.single_line else frozenset()
         ids, ended = causal(
             self._network,
             gap.cache,
             gap.frame.prefix_ids,
-            self._file_ids(gap),
+            NGrams(self._file_ids(gap), index),
             self._unwritable,
             end_ids,
             gap.n_slots + gap.frame.n_seams,
@@ -59,6 +64,9 @@ class Proposals:
             found += [self._closed(gap, one) for one in found if 0 < unopened(one.text) < len(one.text)]
         return found
 
+    def _copied(self, gap: Gap, draft: Draft) -> Candidate:
+        return Candidate(draft.text, self._ids(gap, draft.text), frozenset((draft.source,)), draft.match)
+
     def _ids(self, gap: Gap, text: str) -> tuple[int, ...]:
         return tuple(self._tokens.encode(gap.frame.healed(text)))
 
@@ -68,12 +76,17 @@ class Proposals:
         return replace(draft, text=text, ids=self._ids(gap, text))
 
     def _file_ids(self, gap: Gap) -> np.ndarray:
-        """Token ids of the text around the gap, -1 where the gap is."""
+        """Token ids of the text around the gap, BORDER where the gap is."""
         # What was healed would be found behind the prefix, and be all that ever follows it.
         before, after = gap.prefix[: len(gap.prefix) - len(gap.frame.typed)][-REACH:], gap.suffix[:REACH]
-        pieces = [self._line_ids(line) for line in before.splitlines(keepends=True)]
-        pieces.append(np.array([-1], np.int64))
-        pieces += [self._line_ids(line) for line in after.splitlines(keepends=True)]
+        return self._ids_of((before, after))
+
+    def _ids_of(self, texts: Sequence[str]) -> np.ndarray:
+        """Token ids of the texts, line by line, with a BORDER behind each."""
+        pieces = []
+        for text in texts:
+            pieces += [self._line_ids(line) for line in text.splitlines(keepends=True)]
+            pieces.append(np.array([BORDER], np.int64))
         return np.concatenate(pieces)
 
 

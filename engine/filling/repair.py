@@ -58,8 +58,8 @@ class Repaired:
 
 @dataclass(frozen=True)
 class Workbench:
-    """What denoising again needs, the same for every fill of a gap. pinned: ids [S] of the suffix' head; size: slots of
-    the canvas."""
+    """What denoising again needs, the same for every fill of a gap. pinned: ids [S] of the suffix' head, on the host,
+    as the generator is; size: slots of the canvas."""
 
     setting: Setting
     tokens: Tokens
@@ -121,7 +121,7 @@ def slots_under(ranges: Sequence[tuple[int, int]], ends: Sequence[int]) -> tuple
 def _renoised(bench: Workbench, ids: tuple[int, ...], ranges: Sequence[tuple[int, int]], plan: Plan) -> Canvas | None:
     """The canvas with noise under the suspects and in the slots put in, each culprit's own token shunned; None where
     there is no room for the slots."""
-    n_ids, device = len(ids), bench.pinned.device
+    n_ids = len(ids)
     culprits, inserts = slots_under(ranges, token_ends(bench.tokens, ids))
     if plan.choose is not None:
         chosen = plan.choose(culprits | {n for n in inserts if n < n_ids}, n_ids)
@@ -132,9 +132,9 @@ def _renoised(bench: Workbench, ids: tuple[int, ...], ranges: Sequence[tuple[int
         chosen |= {n + d for n in inserts for d in reach if d < plan.neighbours}
     if n_ids + len(inserts) > bench.size:
         return None
-    canvas = Canvas.holding(torch.tensor(ids, dtype=torch.int64, device=device), bench.pinned, bench.size)
-    free = torch.tensor([n in chosen for n in range(n_ids)], dtype=torch.bool, device=device)
-    shun = torch.tensor([n in culprits for n in range(n_ids)], dtype=torch.bool, device=device)
+    canvas = Canvas.holding(torch.tensor(ids, dtype=torch.int64), bench.pinned, bench.size)
+    free = torch.tensor([n in chosen for n in range(n_ids)], dtype=torch.bool)
+    shun = torch.tensor([n in culprits for n in range(n_ids)], dtype=torch.bool)
     noise = bench.setting.alphabet.noise.draw(int(free.sum()) + len(inserts), bench.generator)
     canvas = canvas.renoised(free, noise[len(inserts) :], shun)
     for slot, at in enumerate(sorted(inserts, reverse=True)):

@@ -33,18 +33,17 @@ def fills(
     surprise: of the causal mode, nats, [len(ids)]. most_slots: of a gap. held: slots that stay whatever the network
     thinks of them.
     """
-    device = room.pinned.device
     size = max(room.size, len(ids))
-    canvas = Canvas.holding(torch.tensor(ids, dtype=torch.int64, device=device), room.pinned, size)
+    canvas = Canvas.holding(torch.tensor(ids, dtype=torch.int64), room.pinned, size)
     if lost := room.setting.patience.lost():
         return [Denoised((), (), None, 0, lost)], 0
     canvas, probs = reread(room.setting, canvas)
-    chosen = doubted(surprise - probs.clamp_min(1e-9).log(), strength, held)
+    chosen = doubted(surprise.cpu() - probs.clamp_min(1e-9).log(), strength, held)
     # What is not renoised now stays, whatever becomes of it in the network's eyes.
     setting = replace(room.setting.unending(), config=replace(room.setting.config, renoise_threshold=None))
     generators, versions = [], []
     for stretch in (0.0, STRETCH, -STRETCH):
-        generator = torch.Generator(device).manual_seed(room.seed)
+        generator = torch.Generator().manual_seed(room.seed)
         noise = room.setting.alphabet.noise.draw(len(ids) + most_slots, generator)
         version = stretched(canvas.renoised(chosen, noise[: int(chosen.sum())]), chosen, stretch, noise[len(ids) :])
         known = any(len(version.gap) == len(other.gap) for other in versions)

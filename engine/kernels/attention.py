@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 
-def rectangle_torch(q: Tensor, past_k: Tensor, past_v: Tensor, k: Tensor, v: Tensor, span: Tensor) -> Tensor:
+def rectangle_torch(
+    q: Tensor, past_k: Tensor, past_v: Tensor, k: Tensor, v: Tensor, span: Tensor, lengths: Tensor
+) -> Tensor:
     """softmax(q @ [past_k; k]^T) @ [past_v; v], each kv head serving heads / kv query heads.
 
     q: [B, heads, T, D]; k, v: [B, kv, T, D]; past_k, past_v: [1 or B, kv, P, D]; span: int [2], the prefix keys that
-    are seen, from and up to but without. Returns [B, T, heads * D], as the output projection wants it.
+    are seen, from and up to but without; lengths: int [B], the slots of each canvas: those behind are padding, which
+    nobody sees. Returns [B, T, heads * D], as the output projection wants it.
     """
     start, end = span.tolist()
     batch, heads, length, dim = q.shape
@@ -22,5 +25,7 @@ def rectangle_torch(q: Tensor, past_k: Tensor, past_v: Tensor, k: Tensor, v: Ten
     keys = torch.cat((past_k[:, :, start:end].expand(past), k), dim=2)
     values = torch.cat((past_v[:, :, start:end].expand(past), v), dim=2)
     rows = q.reshape(batch, k.shape[1], -1, dim)  # the query heads of one kv head, stacked
-    probs = torch.softmax(rows @ keys.transpose(2, 3), dim=-1, dtype=torch.float32).to(q.dtype)
+    unseen = torch.arange(keys.shape[2], device=q.device)[None] >= end - start + lengths[:, None]
+    scores = (rows @ keys.transpose(2, 3)).masked_fill(unseen[:, None, None], -torch.inf)
+    probs = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
     return (probs @ values).view(batch, heads, length, dim).transpose(1, 2).flatten(2)

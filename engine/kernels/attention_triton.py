@@ -24,12 +24,12 @@ LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def rectangle_kernel(
-    q, past_k, past_v, k, v, span, out, sums, n_rows, length, n_parts,
+    q, past_k, past_v, k, v, span, lengths, out, sums, n_rows, n_parts,
     past_batch, past_head, past_row, head_stride, batch_stride,
     KV_HEADS: tl.constexpr, DIM: tl.constexpr, BLOCK_DIM: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr, BLOCK_DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """q [B, kv, n_rows, DIM]; k, v [B, kv, length, DIM] by batch_stride and head_stride; out [n_parts, B, kv, n_rows,
+    """q [B, kv, n_rows, DIM]; k, v [B, kv, T, DIM] by batch_stride and head_stride; out [n_parts, B, kv, n_rows,
     DIM] and sums [n_parts, B, kv, n_rows], float32. BLOCK_DEPTH: of a head's dimensions multiplied at a time: all of
     them, or a piece where registers are few."""
     part = tl.program_id(1)
@@ -37,7 +37,7 @@ def rectangle_kernel(
     batch, head = group // KV_HEADS, group % KV_HEADS
     start_key = tl.load(span)
     n_past = tl.load(span + 1) - start_key
-    n_keys = n_past + length
+    n_keys = n_past + tl.load(lengths + batch)
     per_part = tl.cdiv(tl.cdiv(n_keys, n_parts), BLOCK_COLUMNS) * BLOCK_COLUMNS
     first = part * per_part
     last = tl.minimum(first + per_part, n_keys)
@@ -124,9 +124,11 @@ def heuristic(target: Target, dim: int) -> Launch:
     return Launch(16 if dim > 256 else 32, 32, dim, warps=4 if target.backend == "cuda" else 8, stages=1)
 
 
-def rectangle_triton(q: Tensor, past_k: Tensor, past_v: Tensor, k: Tensor, v: Tensor, span: Tensor) -> Tensor:
-    """As `rectangle_torch`; q, k, v contiguous, span int32 on their device. past_k and past_v share their strides and
-    are contiguous along D."""
+def rectangle_triton(
+    q: Tensor, past_k: Tensor, past_v: Tensor, k: Tensor, v: Tensor, span: Tensor, lengths: Tensor
+) -> Tensor:
+    """As `rectangle_torch`; q, k, v contiguous, span and lengths int32 on their device. past_k and past_v share their
+    strides and are contiguous along D."""
     batch, heads, length, dim = q.shape
     kv = k.shape[1]
     n_rows = heads // kv * length
@@ -141,7 +143,7 @@ def rectangle_triton(q: Tensor, past_k: Tensor, past_v: Tensor, k: Tensor, v: Te
     out = torch.empty(batch, length, heads * dim, dtype=q.dtype, device=q.device)
     start(
         rectangle_kernel, (blocks(n_rows, launch.rows), n_parts, batch * kv), launch,
-        q, past_k, past_v, k, v, span, parts, sums, n_rows, length, n_parts,
+        q, past_k, past_v, k, v, span, lengths, parts, sums, n_rows, n_parts,
         past_k.stride(0) if past_k.shape[0] > 1 else 0, past_k.stride(1), past_k.stride(2), k.stride(1), k.stride(0),
         KV_HEADS=kv, DIM=dim, BLOCK_DIM=block_dim,
         BLOCK_ROWS=launch.rows, BLOCK_COLUMNS=launch.columns, BLOCK_DEPTH=launch.depth,

@@ -6,61 +6,32 @@ projection, norms, router, alignment, two products of the experts, four of the d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from .alignment_triton import align_triton
 from .attention_triton import rectangle_triton
+from .canvas import Past
 from .experts_triton import block_rows, expert_rows
 from .linear import packed_linear
 from .linear_triton import gated_triton
-from .norms import Rope
 from .norms_triton import after_attention_triton, after_feedforward_triton, heads_triton, rms_norm_triton
 from .packing import Packed
 from .routing_triton import route_triton
 
 if TYPE_CHECKING:
-    from ..cache import KVCache
-    from ..config import NetworkConfig
     from ..network import GatedMLP, Network
 
 
-@dataclass(frozen=True)
-class Past:
-    """An encoded prefix as a canvas sees it.
-
-    layers: per layer K, V [1 or B, kv, P, D]; spans: per window of a layer (None: full attention) int32 [2] on the
-    device, the keys from which and up to but without which are seen; ropes: per layer type, of the canvas' positions.
-    """
-
-    layers: Sequence[tuple[Tensor, Tensor]]
-    spans: Mapping[int | None, Tensor]
-    ropes: Mapping[str, Rope]
-
-
-def past_of(cache: KVCache, config: NetworkConfig, ropes: Mapping[str, Rope], device: torch.device) -> Past:
-    """The prefix in `cache` as views: sliding layers see its last window - 1 tokens."""
-    layers = [cache.read(i) for i in range(config.num_hidden_layers)]
-    windows = {config.attention(i).window for i in range(config.num_hidden_layers)}
-    starts = {window: 0 if window is None else max(0, cache.length - window + 1) for window in windows}
-    spans = {
-        window: torch.tensor([start, cache.length], dtype=torch.int32, device=device)
-        for window, start in starts.items()
-    }
-    return Past(layers, spans, ropes)
-
-
-def canvas_triton(network: Network, canvas: Tensor, past: Past, soft: Tensor | None) -> Tensor:
-    """As `Network.denoise`: canvas [B, C] -> normed hidden [B, C, H]; soft [B, C, H] or None."""
+def canvas_triton(network: Network, ids: Tensor, past: Past, soft: Tensor | None, lengths: Tensor) -> Tensor:
+    """As `canvas`."""
     config = network.config
     eps = config.rms_norm_eps
     conditioning = network.self_conditioning
-    batch, n_slots = canvas.shape
-    x = network.embed(canvas).flatten(0, 1)
+    batch, n_slots = ids.shape
+    x = network.embed(ids).flatten(0, 1)
     said = None
     if soft is not None:
         said = mlp(conditioning, rms_norm_triton(soft.flatten(0, 1), conditioning.pre_norm.weight, eps))
@@ -81,6 +52,7 @@ def canvas_triton(network: Network, canvas: Tensor, past: Past, soft: Tensor | N
             heads_triton(k, attention.k_norm.weight, rope, eps),
             heads_triton(v, None, None, eps),
             past.spans[shape.window],
+            lengths,
         )
         attended = linear(attention.o_proj, attended).flatten(0, 1)
         r, dense_in, experts_in = after_attention_triton(

@@ -13,9 +13,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .head import BANNED, FULL_SCALE, Statistics
+from .head import BANNED, FULL_SCALE, Rows, Statistics
 from .launch import Launch, blocks, choose, power_of_two, start
 from .packing import Packed
+from .stream import MOST_SLOTS
 from .target import Target
 from .weights_triton import channel_scaled, compiled_for, operands, tile_product
 
@@ -25,21 +26,22 @@ FIELDS = 6  # per slot and tile: peak, sum, sum of e * l, argmax, best draw, its
 
 
 @triton.jit
-def uniform_of(seed, row, token, VOCAB: tl.constexpr):
-    """The one random number of a row's token: Philox, counted by position, which is below 2^31."""
-    return tl.rand(seed, row * VOCAB + token)
+def uniform_of(seed, number, token, VOCAB: tl.constexpr):
+    """The one random number of a slot's token: `stream.py`, at a place below 2^31."""
+    return tl.rand(seed, number * VOCAB + token)
 
 
 @triton.jit
-def uniform_kernel(seed, out, VOCAB: tl.constexpr, BLOCK: tl.constexpr):
+def uniform_kernel(seed, numbers, out, VOCAB: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0)
     token = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + row * VOCAB + token, uniform_of(tl.load(seed), row, token, VOCAB), mask=token < VOCAB)
+    drawn = uniform_of(tl.load(seed), tl.load(numbers + row), token, VOCAB)
+    tl.store(out + row * VOCAB + token, drawn, mask=token < VOCAB)
 
 
 @triton.jit(do_not_specialize=["n_rows", "n_row_blocks"])
 def head_kernel(
-    hidden, weight, scales, banned, knobs, seed, fixed, statistics, n_rows, n_row_blocks, cap,
+    hidden, weight, scales, banned, numbers, kinds, knobs, seed, fixed, statistics, n_rows, n_row_blocks, cap,
     DEPTH: tl.constexpr, VOCAB: tl.constexpr, KIND: tl.constexpr, DRAW: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr, BLOCK_DEPTH: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
@@ -59,18 +61,19 @@ def head_kernel(
     acc = channel_scaled(acc, scales, inside, KIND)
     # Rounded as a linear layer in this dtype would; tanh(x) = 2 sigmoid(2x) - 1.
     capped = 2.0 * tl.sigmoid(acc.to(hidden.dtype.element_ty).to(tl.float32) * (2.0 / cap)) - 1.0
-    out = (tl.load(banned + inside) != 0) | (token >= VOCAB)
-    stored = tl.where(out[:, None], BAN, tl.floor(capped * SCALE + 0.5).to(tl.int32)).to(tl.int16)
+    bits = tl.load(banned + inside).to(tl.int32)[:, None] & tl.load(kinds + row, mask=live, other=0)[None, :]
+    out = (bits != 0) | (token >= VOCAB)[:, None]
+    stored = tl.where(out, BAN, tl.floor(capped * SCALE + 0.5).to(tl.int32)).to(tl.int16)
     place = row[None, :].to(tl.int64) * VOCAB + token[:, None]
     tl.store(fixed + place, stored, mask=live[None, :] & (token < VOCAB)[:, None])
 
     logits = capped * (cap / tl.load(knobs))
-    logits = tl.where(out[:, None], -float("inf"), logits)
+    logits = tl.where(out, -float("inf"), logits)
     peak = tl.max(logits, 0)
     safe = tl.where(peak == -float("inf"), 0.0, peak)
     weights = tl.exp(logits - safe[None, :])
     total = tl.sum(weights, 0)
-    moment = tl.sum(weights * tl.where(out[:, None], 0.0, logits), 0)
+    moment = tl.sum(weights * tl.where(out, 0.0, logits), 0)
     first = tl.min(tl.where(logits == peak[None, :], token[:, None], VOCAB), 0)
     n_tiles = tl.num_programs(0) // n_row_blocks
     statistics += row.to(tl.int64) * n_tiles + tile
@@ -80,7 +83,8 @@ def head_kernel(
     tl.store(statistics + 2 * field, moment, mask=live)
     tl.store(statistics + 3 * field, first.to(tl.float32, bitcast=True), mask=live)
     if DRAW:
-        uniform = uniform_of(tl.load(seed), row[None, :], token[:, None], VOCAB)
+        number = tl.load(numbers + row, mask=live, other=0)
+        uniform = uniform_of(tl.load(seed), number[None, :], token[:, None], VOCAB)
         drawn = logits - tl.log(-tl.log(uniform))
         best = tl.max(drawn, 0)
         winner = tl.min(tl.where(drawn == best[None, :], token[:, None], VOCAB), 0)
@@ -128,13 +132,18 @@ def heuristic(target: Target, rows: int, kind: str) -> Launch:
 
 
 def head_triton(
-    hidden: Tensor, weight: Tensor | Packed, cap: float, knobs: Tensor, banned: Tensor, seed: Tensor | None
+    hidden: Tensor,
+    weight: Tensor | Packed,
+    cap: float,
+    knobs: Tensor,
+    banned: Tensor,
+    slots: Rows,
+    seed: Tensor | None,
 ) -> tuple[Statistics, Tensor]:
-    """As `head_torch`, but for what changes from step to step, which is read on the device: knobs float32 [1], the
-    temperature; seed int64 [1], for the draw (None: no draw). banned: [V] uint8."""
+    """As `head`; knobs: the temperature."""
     n_rows, depth = hidden.shape
     vocab = weight.shape[0]
-    assert n_rows * vocab < 2**30
+    assert vocab * (MOST_SLOTS + 1) < 2**31 and n_rows * vocab < 2**31
     data, scales, kind = operands(weight)
     rows = min(128, power_of_two(n_rows, least=16))
     launch = choose(
@@ -148,8 +157,8 @@ def head_triton(
     fixed, statistics = empty(n_rows, vocab, dtype=torch.int16), empty(FIELDS, n_rows, n_tiles)
     start(
         head_kernel, (n_row_blocks * n_tiles,), launch,
-        hidden, data, scales, banned, knobs, seed, fixed, statistics, n_rows, n_row_blocks, cap,
-        DEPTH=depth, VOCAB=vocab, KIND=kind, DRAW=seed is not None,
+        hidden, data, scales, banned, slots.numbers, slots.kinds, knobs, seed, fixed, statistics,
+        n_rows, n_row_blocks, cap, DEPTH=depth, VOCAB=vocab, KIND=kind, DRAW=seed is not None,
         BLOCK_ROWS=launch.rows, BLOCK_COLUMNS=launch.columns, BLOCK_DEPTH=launch.depth, **compiled_for(hidden),
     )  # fmt: skip
     argmax, sample = empty(n_rows, dtype=torch.int64), empty(n_rows, dtype=torch.int64)
@@ -163,8 +172,8 @@ def head_triton(
     return Statistics(argmax, sample, entropy, log_sum, certainty), fixed
 
 
-def uniform_triton(n_rows: int, vocab: int, seed: Tensor) -> Tensor:
-    """The random numbers [n_rows, vocab] that a draw with this seed uses: for tests against `head_torch`."""
-    out = torch.empty(n_rows, vocab, dtype=torch.float32, device=seed.device)
-    start(uniform_kernel, (n_rows, blocks(vocab, 1024)), None, seed, out, VOCAB=vocab, BLOCK=1024)
+def uniform_triton(numbers: Tensor, vocab: int, seed: Tensor) -> Tensor:
+    """The random numbers [N, vocab] that slots `numbers` [N] int32 draw by: for tests against `stream.py`."""
+    out = torch.empty(len(numbers), vocab, dtype=torch.float32, device=seed.device)
+    start(uniform_kernel, (len(numbers), blocks(vocab, 1024)), None, seed, numbers, out, VOCAB=vocab, BLOCK=1024)
     return out

@@ -19,5 +19,5 @@ def packed_linear(x: Tensor, weight: Packed) -> Tensor:
     if use_triton(x) and weight.kind != "bf16":
         from .linear_triton import linear_triton  # noqa: PLC0415
 
-        return linear_triton(x, weight)
+        return linear_triton(x.contiguous(), weight)
     return linear_torch(x, weight)

@@ -1,4 +1,4 @@
-"""The denoise loop around `Step`: CUDA graphs, patience, and the same answer as `denoise.denoise` gives.
+"""The denoise loop around `Step`: CUDA graphs, patience, and the same answer as `denoise.denoise_all` gives.
 
 Not yet run on a device; kept small for that reason. A graph that cannot be captured, for whatever reason, is not asked
 for again: the same launches are then made one by one.
@@ -9,85 +9,124 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from ..denoise import BUDGET, CONVERGED, Denoised, Patience
+from ..denoise import BUDGET, CONVERGED, Denoised, broken
+from .commit import BROKEN
 from .launch import power_of_two
-from .step import Size, Step
+from .packing import Packed
+from .step import Room, Size, Step, embedding_of
+from .stream import MOST_SLOTS
 from .target import use_triton
 
 if TYPE_CHECKING:
-    from ..cache import KVCache
-    from ..denoise import Alphabet
+    from ..canvas import Canvas
+    from ..denoise import Setting
     from ..network import Network
     from ..sampler import SamplerConfig
 
 LEAST_PREFIX, LONGEST_PREFIX = 512, 8192  # buckets are the powers of two between; a longer prefix goes without a graph
-GRAPHS = 6  # kept at once; a step of DiffusionGemma holds 0.1 GB of prefix and 0.3 GB of work
+LEAST_SLOTS, LEAST_GAPS = 32, 16
+GRAPHS = 6  # kept at once; a step of DiffusionGemma holds 0.3 GB of work, prefixes of one bucket 0.1 GB and more
 log = logging.getLogger(__name__)
 
 
 class DeviceLoop:
-    """Denoises gaps of one network on its GPU, one graph per size of gap, canvas and prefix, made when first met."""
+    """Denoises gaps of one network on its GPU, one graph per bucket of gaps, canvases and prefix, made when first met.
 
-    def __init__(self, network: Network, sampler: SamplerConfig, alphabet: Alphabet) -> None:
-        self._network, self._alphabet = network, alphabet
-        self._sampler = sampler
-        self._ends = alphabet.end_token_ids
-        self._runs: OrderedDict[tuple[object, ...], _Run] = OrderedDict()
+    One batch at a time: steps of one prefix bucket share its memory.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._rooms: dict[int, Room] = {}
+        self._runs: OrderedDict[tuple[Size, SamplerConfig], _Run] = OrderedDict()
         self.warm_up_seconds = 0.0  # spent so far on first launches and captures
 
-    def serves(self, x: Tensor) -> bool:
-        """Whether this checkpoint's rules are the ones of `Step`, and x lives where Triton runs."""
-        rules = not self._sampler.commits and self._sampler.stability_threshold == 1
-        noise = self._alphabet.noise.mask_token_id is None and self._alphabet.delete_token_id is None
-        return rules and noise and use_triton(x)
+    def serves(self, setting: Setting, canvases: Sequence[Canvas]) -> bool:
+        """Whether the rules are the ones of `Step`, all slots of the gaps free, and the network lives where Triton
+        runs."""
+        config, alphabet = setting.config, setting.alphabet
+        rules = not config.commits and config.stability_threshold == 1
+        noise = alphabet.noise.mask_token_id is None and alphabet.delete_token_id is None
+        if not (rules and noise and setting.network is self._network and use_triton(setting.banned)):
+            return False
+        embedding = embedding_of(self._network)
+        if isinstance(embedding, Packed) and embedding.kind == "int4":  # which has no expected embeddings
+            return False
+        return all(
+            0 < len(each.gap) <= MOST_SLOTS and bool(each.free.all()) and bool((each.shunned < 0).all())
+            for each in canvases
+        )
 
-    def denoise(
-        self, cache: KVCache, gap: Tensor, pinned: Tensor, banned: Tensor, seed: int, greedy: bool, patience: Patience
-    ) -> Denoised:
-        """gap: [G] noise; pinned: [S]; G + S slots in all. banned: ids [N], the same tensor for the same set."""
-        bucket = max(LEAST_PREFIX, power_of_two(cache.length))
-        size = Size(len(gap), len(gap) + len(pinned), bucket)
-        run = self._run(size, banned, greedy)
-        run.step.begin(cache, torch.cat((gap, pinned)), seed)
-        budget = self._sampler.max_denoising_steps
-        steps, stop = 0, BUDGET
-        while steps < budget:
-            if lost := patience.lost():
+    def denoise_all(
+        self, setting: Setting, canvases: Sequence[Canvas], generators: Sequence[torch.Generator]
+    ) -> list[Denoised]:
+        """As `denoise.denoise_all`, each canvas from the random stream of its generator's seed, which they share."""
+        seeds = {generator.initial_seed() for generator in generators}
+        assert len(seeds) == 1
+        run = self._run(setting, canvases)
+        run.step.begin(setting, canvases, seeds.pop())
+        budget, steps, stop = setting.config.max_denoising_steps, 0, BUDGET
+        settled = [0] * len(canvases)
+        while steps < budget and not all(settled):
+            if lost := setting.patience.lost():
                 stop = lost
                 break
             run()
             steps += 1
-            if run.step.flag.item():  # the step's one word to the host
-                stop = CONVERGED
-                break
-        return self._read(run.step, steps, stop)
+            settled = run.step.state.settled.tolist()[: len(canvases)]  # the step's one word to the host
+            if BROKEN in settled:
+                raise broken(self._network.device)
+        return self._read(run.step, setting, [len(each.gap) for each in canvases], settled, steps, stop)
 
-    def _run(self, size: Size, banned: Tensor, greedy: bool) -> _Run:
-        key = (size, banned.data_ptr(), len(banned), greedy)
-        if key not in self._runs:
+    def forget(self) -> None:
+        """Gives all memory back; what is asked for next is captured anew."""
+        self._runs.clear()
+        self._rooms.clear()
+
+    def _run(self, setting: Setting, canvases: Sequence[Canvas]) -> _Run:
+        longest, size = max(len(each.ids) for each in canvases), max(each.size for each in canvases)
+        key = Size(
+            canvases=len(canvases),
+            slots=max(longest, min(size, power_of_two(longest, LEAST_SLOTS))),
+            gaps=power_of_two(sum(len(each.gap) for each in canvases), LEAST_GAPS),
+            prefix=power_of_two(setting.cache.length, LEAST_PREFIX),
+        )
+        known = self._runs.get((key, setting.config))
+        if known is None:
             started = time.perf_counter()
-            step = Step(self._network, size, replace(self._sampler, greedy=greedy), banned)
-            self._runs[key] = _Run(step, captured=size.prefix <= LONGEST_PREFIX)
+            room = self._rooms.setdefault(key.prefix, Room(self._network, key.prefix))
+            step = Step(self._network, key, setting.config, room)
+            step.begin(setting, canvases, 0)  # so that what is captured reads nothing that was never written
+            known = self._runs[key, setting.config] = _Run(step, captured=key.prefix <= LONGEST_PREFIX)
             self.warm_up_seconds += time.perf_counter() - started
             while len(self._runs) > GRAPHS:
                 self._runs.popitem(last=False)
-        self._runs.move_to_end(key)
-        return self._runs[key]
+        self._runs.move_to_end((key, setting.config))
+        return known
 
-    def _read(self, step: Step, steps: int, stop: str) -> Denoised:
+    def _read(
+        self, step: Step, setting: Setting, sizes: Sequence[int], settled: Sequence[int], steps: int, stop: str
+    ) -> list[Denoised]:
         if steps == 0:
-            return Denoised((), (), None, 0, stop)
-        ids, entropies = step.guess.tolist(), step.entropy.tolist()
-        for i, token in enumerate(ids):
-            if token in self._ends:
-                return Denoised(tuple(ids[:i]), tuple(entropies[:i]), entropies[i], steps, stop)
-        return Denoised(tuple(ids), tuple(entropies), None, steps, stop)
+            return [Denoised((), (), None, 0, stop) for _ in sizes]
+        guesses, entropies = step.state.guess.tolist(), step.state.entropy.tolist()
+        found, start = [], 0
+        n_seam = int(setting.seams.last is not None)
+        for n, at in zip(sizes, settled, strict=True):
+            ids, own = guesses[start : start + n], entropies[start : start + n]
+            start, took, why = start + n, at or steps, CONVERGED if at else stop
+            end = next((i for i, id_ in enumerate(ids[: n - n_seam]) if id_ in setting.alphabet.end_token_ids), None)
+            if end is None:
+                found.append(Denoised(tuple(ids), tuple(own), None, took, why))
+                continue
+            kept = [*range(end), *range(n - n_seam, n)]
+            found.append(Denoised(tuple(ids[i] for i in kept), tuple(own[i] for i in kept), own[end], took, why))
+        return found
 
 
 class _Run:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from .alignment_triton import align_triton
 from .attention_triton import rectangle_triton
-from .commit import Rule
+from .commit import Rule, State
 from .commit_triton import commit_triton
 from .experts_triton import experts_triton
-from .head import Statistics
+from .head import Rows, Statistics
 from .head_triton import head_triton
 from .launch import Started, record
 from .linear_triton import gated_triton, linear_triton
@@ -90,9 +90,9 @@ def cases(shape: Shape, kinds: tuple[Kind, ...] = ("bf16", *QUANTISED)) -> Itera
         q, k = empty(1, shape.heads, rows, dim), empty(1, kv, rows, dim)
         past = empty(1, kv, 2048, dim)[:, :, :2000]
         rope = (empty(rows, dim), empty(rows, dim))
-        span = empty(2, dtype=torch.int32)
+        span, lengths = empty(2, dtype=torch.int32), empty(1, dtype=torch.int32)
         yield f"heads {dim}", lambda q=q, dim=dim, rope=rope: heads_triton(q.transpose(1, 2), empty(dim), rope, 1e-6)
-        yield f"rectangle {dim}", lambda q=q, k=k, p=past, span=span: rectangle_triton(q, p, p, k, k, span)
+        yield f"rectangle {dim}", lambda q=q, k=k, p=past, s=span, n=lengths: rectangle_triton(q, p, p, k, k, s, n)
     for kind in kinds:
         if kind != "bf16":
             yield (
@@ -106,9 +106,12 @@ def cases(shape: Shape, kinds: tuple[Kind, ...] = ("bf16", *QUANTISED)) -> Itera
                 continue
             embedding = packed(kind, shape.vocab, hidden)
             banned, seed = empty(shape.vocab, dtype=torch.uint8), empty(1, dtype=torch.int64)
+            slots = Rows(empty(size, dtype=torch.int32), empty(size, dtype=torch.int32))
             yield (
                 f"head {kind} {size} rows",
-                lambda e=embedding, n=size, b=banned, s=seed: head_triton(empty(n, hidden), e, 30.0, one, b, s),
+                lambda e=embedding, n=size, b=banned, r=slots, s=seed: head_triton(
+                    empty(n, hidden), e, 30.0, one, b, r, s
+                ),
             )
             fixed, sums = empty(size, shape.vocab, dtype=torch.int16), empty(size, dtype=torch.float32)
             yield (
@@ -117,8 +120,9 @@ def cases(shape: Shape, kinds: tuple[Kind, ...] = ("bf16", *QUANTISED)) -> Itera
             )
     ids, floats = empty(rows, dtype=torch.int64), empty(rows, dtype=torch.float32)
     statistics = Statistics(ids, ids, floats, floats, floats)
-    flag, seed = empty(1, dtype=torch.int32), empty(1, dtype=torch.int64)
-    yield "commit", lambda: commit_triton(statistics, ids, seed, flag, Rule(0.1, 0.005, shape.vocab))
+    number, seed = empty(1, dtype=torch.int32), empty(1, dtype=torch.int64)
+    state = State(ids, ids, floats, empty(4, dtype=torch.int32), empty(5, dtype=torch.int32))
+    yield "commit", lambda: commit_triton(statistics, state, seed, number, Rule(0.1, 0.005, shape.vocab), rows)
 
 
 def launches(

@@ -6,6 +6,20 @@ import torch
 from torch import Tensor
 
 from .head import BANNED, FULL_SCALE
+from .packing import Packed, unpack
+from .target import use_triton
+
+
+def soft(
+    fixed: Tensor, log_sum: Tensor, cap: float, temperature: Tensor, weight: Tensor | Packed, scale: Tensor
+) -> Tensor:
+    """As `soft_torch`, on the device, where the temperature is read: float32 [1]. scale: [1]."""
+    if use_triton(fixed):
+        from .soft_triton import soft_triton  # noqa: PLC0415
+
+        return soft_triton(fixed, log_sum, cap, temperature, weight, scale)
+    whole = weight if isinstance(weight, Tensor) else unpack(weight, scale.dtype)
+    return soft_torch(fixed, log_sum, cap, float(temperature), whole, scale)
 
 
 def soft_torch(fixed: Tensor, log_sum: Tensor, cap: float, temperature: float, weight: Tensor, scale: Tensor) -> Tensor:

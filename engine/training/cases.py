@@ -1,36 +1,59 @@
-"""Gaps with known answers, cut out of packages that training never sees; for fitting (`tune`) and measuring (`val`)."""
+"""Gaps with known answers, cut out of packages that training never sees; for fitting (`tune`) and measuring (`val`).
+
+Each comes with the files beside it, as an editor's server would find them: those of its folder, what its text imports
+first.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from .corpus import Documents
+from .corpus import Documents, cache_directory
 from .examples import cut_point
 
 LONGEST_LINE = 120
 MOST_LINES = 4
+LONGEST_FILE = 60_000  # characters
+MOST_BESIDE = 200_000  # characters of all files beside one
+MOST_FILES = 12
+_IMPORT = re.compile(r"^[ \t]*(?:import|from|export|use|require|#\s*include)\b.*|.*\brequire\(.*", re.MULTILINE)
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class Case:
-    """prefix + truth + suffix is a whole file; the truth ends where a line does."""
+    """prefix + truth + suffix is a whole file, of that path within its package; the truth ends where a line does.
+    beside: the files of its folder by their paths, those of most worth first."""
 
     prefix: str
     truth: str
     suffix: str
+    path: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def library(self) -> tuple[str, ...]:
+        """What a request may draw drafts from."""
+        return tuple(text for _, text in self.beside)
 
 
 def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "python") -> list[Case]:
     """kind "line": all of a line behind its indentation; "rest": from a place inside it on; "lines": two to MOST_LINES
     lines, none of them blank. Lines by their share of the text, so long files count for more."""
     documents = Documents(split, language)
+    folders = Folders(split, language, documents)
     shares = documents.sizes / documents.sizes.sum()
     rng = np.random.default_rng(seed)
     found: list[Case] = []
     while len(found) < n_cases:
-        text = documents[int(rng.choice(len(documents), p=shares))]
+        index = int(rng.choice(len(documents), p=shares))
+        text = documents[index]
         at = int(rng.integers(0, len(text)))
         start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
         line = text[start:end]
@@ -48,5 +71,34 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
             if "\n" not in text[cut:end]:
                 continue
         if text[cut:end].strip() and (kind != "rest" or begun):
-            found.append(Case(text[:cut], text[cut:end], text[end:]))
+            beside = folders.beside(index, text[:cut] + text[end:])
+            found.append(Case(text[:cut], text[cut:end], text[end:], folders.paths[index], beside))
     return found
+
+
+class Folders:
+    """Which files of a split stand beside each other."""
+
+    def __init__(self, split: str, language: str, documents: Documents) -> None:
+        index = cache_directory() / "corpus" / f"{split}.{language}.index.jsonl"
+        entries = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+        self.paths: list[str] = [entry["path"] for entry in entries]
+        self._documents = documents
+        self._folders = [(entry["package"], PurePosixPath(entry["path"]).parent) for entry in entries]
+        self._files: dict[object, list[int]] = defaultdict(list)
+        for number, folder in enumerate(self._folders):
+            self._files[folder].append(number)
+
+    def beside(self, index: int, text: str) -> tuple[tuple[str, str], ...]:
+        """Paths and texts of the files beside file `index`, whose text is `text` but for a gap."""
+        imported = set(_WORD.findall(" ".join(_IMPORT.findall(text))))
+        others = [number for number in self._files[self._folders[index]] if number != index]
+        others.sort(key=lambda number: (PurePosixPath(self.paths[number]).stem not in imported, self.paths[number]))
+        found: list[tuple[str, str]] = []
+        room = MOST_BESIDE
+        for number in others:
+            text = self._documents[number]
+            if len(text) <= min(LONGEST_FILE, room) and len(found) < MOST_FILES:
+                found.append((self.paths[number], text))
+                room -= len(text)
+        return tuple(found)

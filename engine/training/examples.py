@@ -44,12 +44,12 @@ class Shape:
     length: int = 512
     n_canvases: int = 8
     n_slots: int = 48
-    loss_rows_per_doc: int = 160  # gap slots that enter the loss, on average over a batch
+    loss_rows_per_canvas: int = 20  # gap slots that enter the loss, on average over a batch
 
     @property
     def loss_rows(self) -> int:
         """Gap slots of the whole batch that enter the loss."""
-        return self.n_docs * self.loss_rows_per_doc
+        return self.n_docs * self.n_canvases * self.loss_rows_per_canvas
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,13 @@ def gap_length(n_tokens: int, rng: np.random.Generator) -> int:
     return int(rng.integers(max(1, n_tokens), MAX_GAP + 1))
 
 
-def noised(target: np.ndarray, n_tokens: int, palette: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Input ids for gap slots whose truth is `target`, and the frontier slot or -1.
+def noised(
+    target: np.ndarray, n_tokens: int, palette: np.ndarray, rng: np.random.Generator, vocabulary: int = 0
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Input ids for gap slots whose truth is `target`, which of them are masked, and the frontier slot or -1.
 
-    Surplus slots are always masked: while decoding a slot found to be surplus is removed, never shown.
+    vocabulary: 0, or its size, and masked slots hold tokens drawn from it uniformly, as DiffusionGemma's do. Surplus
+    slots are always masked: while decoding a slot found to be surplus is removed, never shown.
     """
     n_slots = len(target)
     frontier = -1
@@ -169,7 +172,9 @@ def noised(target: np.ndarray, n_tokens: int, palette: np.ndarray, rng: np.rando
     wrong = ~masked & (rng.random(n_slots) < CORRUPTED)
     if wrong.any():
         ids[wrong] = rng.choice(palette, wrong.sum())
-    return ids, frontier
+    if vocabulary:
+        ids[masked] = rng.integers(N_SPECIAL, vocabulary, masked.sum())
+    return ids, masked, frontier
 
 
 def loss_weights(masked: np.ndarray) -> np.ndarray:
@@ -185,9 +190,18 @@ def loss_weights(masked: np.ndarray) -> np.ndarray:
 class Examples:
     """An endless stream of batches from one split of some languages, reproducible from its seed."""
 
-    def __init__(self, split: str, languages: dict[str, float], tokenizer: Tokenizer, shape: Shape, seed: int) -> None:
-        """languages: share of documents per language, summing to 1."""
+    def __init__(
+        self,
+        split: str,
+        languages: dict[str, float],
+        tokenizer: Tokenizer,
+        shape: Shape,
+        seed: int,
+        noise: str = "mask",
+    ) -> None:
+        """languages: share of documents per language, summing to 1.  noise: "mask" or "uniform"."""
         self.shape, self.tokenizer = shape, tokenizer
+        self.vocabulary = tokenizer.get_vocab_size() if noise == "uniform" else 0
         self.documents = [Documents(split, language) for language in languages]
         self.shares = np.array(list(languages.values()))
         self.weights = [np.cumsum(documents.sizes / documents.sizes.sum()) for documents in self.documents]
@@ -229,7 +243,7 @@ class Examples:
                 true = ids[start:end]
                 n_gap = gap_length(len(true), rng)
                 target = np.concatenate((true, np.full(n_gap - len(true), DELETE)))
-                slots, frontier = noised(target, len(true), ids, rng)
+                slots, masked, frontier = noised(target, len(true), ids, rng, self.vocabulary)
                 suffix = ids[end : end + shape.n_slots - n_gap]
                 stop = np.flatnonzero(suffix == EOS)
                 suffix = suffix[: stop[0] + 1] if len(stop) else suffix  # what follows is another file
@@ -239,8 +253,8 @@ class Examples:
                 first = (doc * shape.n_canvases + k) * shape.n_slots
                 rows.append(first + np.arange(n_gap))
                 targets.append(target)
-                weights.append(loss_weights(slots == MASK))
-                masks.append(slots == MASK)
+                weights.append(loss_weights(masked))
+                masks.append(masked)
                 frontiers.append(np.arange(n_gap) == frontier)
         packed = Packed(*(torch.from_numpy(array) for array in (documents, canvas, cut, used)))
         return Batch(packed, torch.from_numpy(following), *self._loss_rows(rows, targets, weights, masks, frontiers))

@@ -9,18 +9,17 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from .. import bundled
 from ..checkpoints import checkpoint
-from ..network import Network
 from .corpus import cache_directory
 from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape
-from .mini import SHAPES
+from .runs import trained_network
 
 GENERATION = {
     "max_denoising_steps": 5,
@@ -30,12 +29,14 @@ GENERATION = {
 }
 
 
-def manifest(shape: Shape) -> dict[str, object]:
-    """`midspan.json`: how training laid out prefix, gap and suffix."""
+def manifest(clock: Mapping[str, Any]) -> dict[str, object]:
+    """`midspan.json`: how training laid out prefix, gap and suffix. clock: of the run's checkpoint."""
+    shape = Shape(length=clock.get("length", Shape.length))
+    noise = clock.get("noise", "mask")
     return {
         "name": "midspan-mini",
-        "noise": "mask",
-        "mask_token_id": MASK,
+        "noise": noise,
+        **({"mask_token_id": MASK} if noise == "mask" else {}),
         "delete_token_id": DELETE,
         "bos_token_id": BOS,
         "special_token_ids": list(range(N_SPECIAL)),
@@ -48,18 +49,10 @@ def manifest(shape: Shape) -> dict[str, object]:
 
 
 def export(name: str, label: str, directory: Path) -> None:
-    path = cache_directory() / "runs" / name / f"{label}.safetensors"
-    masters = {
-        key.removeprefix("masters/"): tensor for key, tensor in load_file(path).items() if key.startswith("masters/")
-    }
-    network = Network(SHAPES[json.loads(path.with_suffix(".json").read_text()).get("shape", "mini")])
-    network.load_state_dict(masters, strict=False)
-    missing = set(dict(network.named_parameters())) - set(masters)
-    if missing:
-        raise ValueError(f"the checkpoint lacks {sorted(missing)[0]}")
+    network, clock = trained_network(name, label)
     checkpoint.save(network, directory, dtype=torch.bfloat16)
     shutil.copy(cache_directory() / "tokenizer" / "tokenizer.json", directory / "tokenizer.json")
-    for file, content in (("generation_config.json", GENERATION), ("midspan.json", manifest(Shape()))):
+    for file, content in (("generation_config.json", GENERATION), ("midspan.json", manifest(clock))):
         (directory / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -43,7 +43,10 @@ MINI_WIDE = replace(
     full=replace(MINI.full, num_key_value_heads=1),
     moe_intermediate_size=320,
 )
-SHAPES = {"mini": MINI, "mini-wide": MINI_WIDE}
+# Measured against MINI in tests/quality/ablations.py: a sole expert is a dense MLP; as many parameters at work.
+MINI_DENSE = replace(MINI, num_experts=1, top_k_experts=1, moe_intermediate_size=2 * MINI.moe_intermediate_size)
+MINI_LONG = replace(MINI, sliding=replace(MINI.sliding, window=1024))
+SHAPES = {"mini": MINI, "mini-wide": MINI_WIDE, "mini-dense": MINI_DENSE, "mini-long": MINI_LONG}
 
 
 @torch.no_grad()

@@ -41,7 +41,10 @@ class Optimizer:
         adam_lr: float = 2e-3,
         router_lr: float = 5e-4,
         weight_decay: float = 0.05,
+        muon: bool = True,
     ) -> None:
+        """muon: False leaves the hidden matrices to Adam as well."""
+        self.muon = muon
         self.lr = {"muon": muon_lr, "adam": adam_lr, "router": router_lr}
         self.weight_decay = weight_decay
         self.params = dict(network.named_parameters())
@@ -54,7 +57,7 @@ class Optimizer:
         if "router.proj" in name:
             return "router"
         hidden = self.params[name].dim() >= 2 and "embed" not in name
-        return "muon" if hidden else "adam"
+        return "muon" if hidden and self.muon else "adam"
 
     @torch.no_grad()
     def step(self, scale: float) -> None:

@@ -48,6 +48,9 @@ class PackedForward(torch.nn.Module):
         self.shape = shape
         self._layer = torch.compile(packed_layer, dynamic=False) if compiled else packed_layer
         batch, length, n_canvases, n_slots = shape
+        window = network.config.sliding.window
+        if window is not None and length > window:
+            raise ValueError(f"documents of {length} tokens reach beyond the network's window of {window}")
         self.capacity = expert_capacity(network.config, batch * (length + n_canvases * n_slots))
 
     def forward(self, batch: Packed, soft: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -186,6 +189,8 @@ def capacity_experts(
     arXiv 2101.03961, eq. 4), 1 when even.
     """
     n_experts, top_k = experts.down_proj.shape[0], router.top_k
+    if n_experts == 1:
+        return experts_mlp(experts, x[None])[0] * router.per_expert_scale.to(x.dtype), x.new_ones(()).float()
     probs, weights, chosen = routing(router, residual)
     hot = torch.zeros(chosen.numel(), n_experts, dtype=torch.int32, device=x.device)
     hot = hot.scatter_(1, chosen.reshape(-1, 1), 1)
@@ -199,10 +204,15 @@ def capacity_experts(
     taken = torch.zeros(dropped + 1, dtype=torch.int64, device=x.device).scatter_(0, slot, places // top_k + 1)
     taken = taken[:-1]  # row + 1 that fills each expert slot, 0: nobody
     rows = Gather.apply(x, taken, slot.view(-1, top_k))
-    gate, up = torch.bmm(rows.view(n_experts, capacity, -1), experts.gate_up_proj.transpose(1, 2)).chunk(2, dim=-1)
-    y = torch.bmm(gelu(gate, approximate="tanh") * up, experts.down_proj.transpose(1, 2)).flatten(0, 1)
+    y = experts_mlp(experts, rows.view(n_experts, capacity, -1)).flatten(0, 1)
     picked = Spread.apply(y, taken, slot.view(-1, top_k))  # [N, top_k, H]
     return (picked * weights[:, :, None].to(x.dtype)).sum(1), balance
+
+
+def experts_mlp(experts: Experts, rows: Tensor) -> Tensor:
+    """rows [E, N, H], each expert's own -> [E, N, H]."""
+    gate, up = torch.bmm(rows, experts.gate_up_proj.transpose(1, 2)).chunk(2, dim=-1)
+    return torch.bmm(gelu(gate, approximate="tanh") * up, experts.down_proj.transpose(1, 2))
 
 
 def routing(router: Router, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:

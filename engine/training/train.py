@@ -9,18 +9,13 @@ which a longer run can go on. Runs live under the cache directory, never in the 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
-import psutil
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
@@ -30,27 +25,31 @@ from ..network import Network
 from .corpus import cache_directory
 from .examples import DELETE, Batch, Examples, Shape
 from .loss import CHUNK, DEVICE_CHUNK, SoftcappedCrossEntropy
-from .mini import MINI, SHAPES, initialize
+from .mini import SHAPES, initialize
 from .optimizer import Optimizer
 from .packed import PackedForward
+from .runs import Run, resident_gib
+from .validation import held, measure
 
 WARMUP_STEPS = 60
 BALANCE_WEIGHT = 0.01
 SELF_CONDITIONING_SHARE = 0.25  # of the steps; each costs one more forward
 SAVE_SECONDS = 120.0
 EVALUATE_SECONDS = 300.0
+VALIDATION_GAPS = 64  # 8 CPU seconds
 LANGUAGES = {"python": 0.9, "javascript": 0.06, "typescript": 0.04}
 
 
 class Stream(IterableDataset[Batch]):
     """Training batches; each worker process draws its own."""
 
-    def __init__(self, languages: dict[str, float], tokenizer: Tokenizer, shape: Shape, seed: int) -> None:
-        self.arguments, self.seed = ("train", languages, tokenizer, shape), seed
+    def __init__(self, tokenizer: Tokenizer, shape: Shape, seed: int, noise: str) -> None:
+        self.tokenizer, self.shape, self.seed, self.noise = tokenizer, shape, seed, noise
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        return iter(Examples(*self.arguments, self.seed + (7919 * (1 + worker.id) if worker else 0)))
+        seed = self.seed + (7919 * (1 + worker.id) if worker else 0)
+        return iter(Examples("train", LANGUAGES, self.tokenizer, self.shape, seed, self.noise))
 
 
 class Trainer:
@@ -58,27 +57,28 @@ class Trainer:
 
     def __init__(self, args: argparse.Namespace, rank: int) -> None:
         self.args, self.rank = args, rank
-        self.directory = cache_directory() / "runs" / args.name
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.files = Run(args.name)
+        self.now = time.process_time if args.cpu_clock else time.monotonic
         self.device = torch.device(args.device)
         torch.manual_seed(args.seed)
         network = Network(SHAPES[args.shape])
         initialize(network)
         self.network = network.to(self.device, torch.bfloat16)
-        self.optimizer = Optimizer(self.network)
-        self.shape = Shape(n_docs=args.docs)
+        self.optimizer = Optimizer(self.network, muon=not args.adam)
+        self.shape = Shape(n_docs=args.docs, length=args.length, n_canvases=args.canvases)
         shape = (self.shape.n_docs, self.shape.length, self.shape.n_canvases, self.shape.n_slots)
         self.forward = PackedForward(self.network, shape, compiled=not args.eager)
         self.chunk = CHUNK if self.device.type == "cpu" else DEVICE_CHUNK
-        self.loss = SoftcappedCrossEntropy(MINI.final_logit_softcapping, compiled=not args.eager, chunk=self.chunk)
+        cap = self.network.config.final_logit_softcapping
+        self.loss = SoftcappedCrossEntropy(cap, compiled=not args.eager, chunk=self.chunk)
         self.tokenizer = Tokenizer.from_file(str(cache_directory() / "tokenizer" / "tokenizer.json"))
         self.step, self.seconds, self.tokens = 0, 0.0, 0
-        if (self.directory / "latest.json").exists():
+        if self.files.has("latest"):
             self.restore("latest")
         elif args.start:
             self.restore(args.start)
             self.seconds = 0.0
-        stream = Stream(LANGUAGES, self.tokenizer, self.shape, args.seed + 1000 * self.step + rank)
+        stream = Stream(self.tokenizer, self.shape, args.seed + 1000 * self.step + rank, args.noise)
         # Batches are made beside the training where a device trains faster than one core can cut and tokenise.
         self.batches = iter(DataLoader(stream, batch_size=None, num_workers=args.workers))
 
@@ -97,22 +97,22 @@ class Trainer:
                 _, canvas, _ = self.forward(batch.packed, None)
                 soft = self._soft(batch, canvas)
         document, canvas, balance = self.forward(batch.packed, soft)
-        hidden = torch.cat((document.flatten(0, 1), canvas.flatten(0, 2)[batch.rows]))
-        target = torch.cat((batch.next_token.flatten(), batch.target))
-        n_causal = batch.next_token.numel()
-        weight = torch.cat(
-            (
-                torch.full((n_causal,), 1 / n_causal, device=self.device),
-                self.args.canvas_weight * batch.weight / batch.weight.sum(),
-            )
-        )
+        hidden, target = canvas.flatten(0, 2)[batch.rows], batch.target
+        weight = self.args.canvas_weight * batch.weight / batch.weight.sum()
+        n_causal = batch.next_token.numel() if self.args.causal_weight else 0
+        if n_causal:
+            hidden = torch.cat((document.flatten(0, 1), hidden))
+            target = torch.cat((batch.next_token.flatten(), target))
+            each_token = torch.full((n_causal,), self.args.causal_weight / n_causal, device=self.device)
+            weight = torch.cat((each_token, weight))
         total, each = self.loss(hidden, self.network.embed_tokens.weight, target, weight)
         real = batch.masked & (batch.target != DELETE)
         parts = {
-            "causal": each[:n_causal].mean(),
             "canvas": each[n_causal:][real].mean(),
             "balance": balance.detach(),
         }
+        if n_causal:
+            parts["causal"] = each[:n_causal].mean()
         return total + BALANCE_WEIGHT * balance, parts
 
     def _soft(self, batch: Batch, canvas: Tensor) -> Tensor:
@@ -135,13 +135,23 @@ class Trainer:
         self.tokens += batch.next_token.numel() * self.args.processes
         return parts
 
+    def warm_up(self) -> None:
+        """Compiles before the clock starts, so that it counts training alone."""
+        loss, _ = self.losses(next(self.batches).to(self.device), conditioned=True)
+        loss.backward()
+        self.network.zero_grad(set_to_none=True)
+
     def run(self) -> None:
-        mark, saved, evaluated = time.monotonic(), time.monotonic(), time.monotonic()
+        """Until the run's clock has run out, or this call's: then the same command goes on from here."""
+        if self.args.cpu_clock:
+            self.warm_up()
+        mark = saved = evaluated = self.now()
+        stop = self.seconds + 60 * self.args.call_minutes
         window: list[dict[str, Tensor]] = []
         kept_before_decay = self.progress() > 1 - self.args.decay
-        while self.progress() < 1:
+        while self.progress() < 1 and self.seconds < stop:
             window.append(self.train_step())
-            now = time.monotonic()
+            now = self.now()
             self.seconds, mark = self._agree(self.seconds + now - mark), now
             if self.step % 25 == 0:
                 means = {key: torch.stack([parts[key] for parts in window]).mean().item() for key in window[0]}
@@ -150,19 +160,20 @@ class Trainer:
             if self.rank == 0:
                 if now - saved > SAVE_SECONDS:
                     self.save("latest")
-                    saved = time.monotonic()
+                    saved = self.now()
                 if not kept_before_decay and self.progress() > 1 - self.args.decay:
                     self.save("before-decay")
                     kept_before_decay = True
                 if now - evaluated > EVALUATE_SECONDS:
                     self.log(self.evaluate())
-                    evaluated = time.monotonic()
-            if psutil.Process().memory_info().rss > self.args.memory * 2**30:
+                    evaluated = self.now()
+            if resident_gib() > self.args.memory:
                 raise MemoryError(f"process {self.rank} grew past {self.args.memory} GiB; resume with the same command")
         if self.rank == 0:
             self.save("latest")
-            self.save("final")
-            self.log(self.evaluate())
+            if self.progress() >= 1:
+                self.save("final")
+                self.log(self.evaluate())
 
     def _agree(self, seconds: float) -> float:
         """One clock for all processes, or they would stop at different steps."""
@@ -173,62 +184,21 @@ class Trainer:
         return clock.item()
 
     def evaluate(self) -> dict[str, float]:
-        """Nats and top-1 accuracy on held-out packages; `frontier`: the first missing token with its left side true."""
-        examples = Examples("val", {"python": 1.0}, self.tokenizer, self.shape, seed=7)
-        sums: dict[str, list[float]] = {}
-        with torch.no_grad():
-            for _ in range(4):
-                batch = examples.batch().to(self.device)
-                document, canvas, _ = self.forward(batch.packed, None)
-                hidden = canvas.flatten(0, 2)[batch.rows]
-                logits = self.network.logits(hidden)
-                right = (logits.argmax(-1) == batch.target).float()
-                each = torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
-                masked = batch.masked
-                causal = torch.nn.functional.cross_entropy(
-                    self.network.logits(document.flatten(0, 1)), batch.next_token.flatten()
-                )
-                real = masked & (batch.target != DELETE)
-                for key, value in (
-                    ("val_causal", causal),
-                    ("val_canvas", each[real].mean()),
-                    ("val_frontier", right[batch.frontier & real].mean()),
-                    ("val_delete", right[masked & (batch.target == DELETE)].mean()),
-                ):
-                    sums.setdefault(key, []).append(value.item())
-        return {key: sum(values) / len(values) for key, values in sums.items()}
+        """The fixed held-out set; see `validation.measure`."""
+        gaps = held(self.tokenizer, VALIDATION_GAPS)
+        return measure(self.network, gaps, self.shape.length - self.shape.n_slots, self.args.noise)
 
     def log(self, record: dict[str, float]) -> None:
-        if self.rank != 0:
-            return
-        head = {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds)}
-        rss = psutil.Process().memory_info().rss / 2**30
-        line = json.dumps({**head, **{k: round(v, 4) for k, v in record.items()}, "rss": round(rss, 2)})
-        print(line, flush=True)
-        with (self.directory / "log.jsonl").open("a") as file:
-            file.write(line + "\n")
+        if self.rank == 0:
+            self.files.log({"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds)}, record)
 
     def save(self, label: str) -> None:
-        """Atomic: a run that is killed while saving still has its previous checkpoint."""
-        state = self.optimizer.state()
-        tensors = {
-            f"{kind}/{name}": tensor for kind in ("masters", "first", "second") for name, tensor in state[kind].items()
-        }
-        part = self.directory / f"{label}.part"
-        save_file(tensors, part)
-        os.replace(part, self.directory / f"{label}.safetensors")
-        clock = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "optimizer": state["steps"]}
-        clock["shape"] = self.args.shape
-        (self.directory / f"{label}.json").write_text(json.dumps(clock))
+        clock = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens}
+        clock |= {key: getattr(self.args, key) for key in ("shape", "length", "noise")}
+        self.files.save(label, self.optimizer.state(), clock)
 
     def restore(self, label: str) -> None:
-        path = Path(label) if "/" in label else self.directory / label
-        clock = json.loads(path.with_suffix(".json").read_text())
-        tensors = load_file(path.with_suffix(".safetensors"))
-        state: dict[str, Any] = {"masters": {}, "first": {}, "second": {}, "steps": clock["optimizer"]}
-        for key, tensor in tensors.items():
-            kind, _, name = key.partition("/")
-            state[kind][name] = tensor
+        state, clock = self.files.load(label)
         self.optimizer.restore(state)
         self.step, self.seconds, self.tokens = clock["step"], clock["seconds"], clock["tokens"]
 
@@ -265,26 +235,36 @@ def work(rank: int, args: argparse.Namespace) -> None:
     trainer.run()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train midspan-mini.")
-    parser.add_argument("--name", required=True, help="the run's folder under the cache directory")
-    parser.add_argument("--minutes", type=float, default=90)
-    parser.add_argument(
-        "--decay", type=float, default=0.35, help="share of the time in which learning rates fall to zero"
-    )
-    parser.add_argument("--shape", default="mini", choices=SHAPES)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=2, help="one per core; 1 with a GPU")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make batches, for each that trains")
-    parser.add_argument("--docs", type=int, default=8, help="documents per process and step; about 256 on a GPU")
-    parser.add_argument("--canvas-weight", type=float, default=1.0)
-    parser.add_argument("--start", help="begin from this checkpoint (a path without suffix) with a fresh clock")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory", type=float, default=6, help="GiB per process at which the run stops itself")
-    parser.add_argument("--port", type=int, default=29_517)
-    parser.add_argument("--eager", action="store_true", help="do not compile")
-    parser.add_argument("--overfit", type=int, default=0, metavar="STEPS", help="only the overfit check")
-    args = parser.parse_args(argv)
+    add = parser.add_argument
+    add("--name", required=True, help="the run's folder under the cache directory")
+    add("--minutes", type=float, default=90, help="of the whole run, however many calls it takes")
+    add("--call-minutes", type=float, default=float("inf"), help="stop this call after so long; call again to go on")
+    add("--cpu-clock", action="store_true", help="count this process' CPU time instead, without compiling")
+    add("--decay", type=float, default=0.35, help="share of the time in which learning rates fall to zero")
+    add("--shape", default="mini", choices=SHAPES)
+    add("--length", type=int, default=512, help="tokens of a document; gaps see what stands before them in it")
+    add("--docs", type=int, default=8, help="documents per process and step; about 256 on a GPU")
+    add("--canvases", type=int, default=8, help="gaps cut out of each document")
+    add("--noise", default="mask", choices=("mask", "uniform"))
+    add("--causal-weight", type=float, default=1.0)
+    add("--canvas-weight", type=float, default=1.0)
+    add("--adam", action="store_true", help="for the hidden matrices too, instead of Muon")
+    add("--start", help="begin from this checkpoint (a path without suffix) with a fresh clock")
+    add("--seed", type=int, default=0)
+    add("--device", default="cpu")
+    add("--processes", type=int, default=2, help="one per core; 1 with a GPU")
+    add("--workers", type=int, default=0, help="processes that make batches, for each that trains")
+    add("--memory", type=float, default=6, help="GiB per process at which the run stops itself")
+    add("--port", type=int, default=29_517)
+    add("--eager", action="store_true", help="do not compile")
+    add("--overfit", type=int, default=0, metavar="STEPS", help="only the overfit check")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = options().parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if args.processes == 1 or args.overfit:
         args.processes = 1

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from ...grammars.names import language_id
 from ..documents import Document
+from ..settings.sources import project_root
 from ..why import words
 from ..wire.client import AUTOMATIC, INVOKED, Client, DisconnectedError, ReplyError
 from .fill import LOADING
@@ -31,7 +32,7 @@ def why_file(path: Path, line: int, column: int | None, options: dict[str, Any])
         return 2
     position = document.position(document.offset((line - 1, sys.maxsize if column is None else column - 1)))
     try:
-        typing, asking = _ask(document, position, options)
+        typing, asking = _ask(document, position, options, project_root(path.absolute(), []))
     except (DisconnectedError, ReplyError, BrokenPipeError) as error:
         complaints.print(f"midspan: {error}", markup=False)
         return 1
@@ -39,11 +40,11 @@ def why_file(path: Path, line: int, column: int | None, options: dict[str, Any])
     return 0 if typing["outcome"] == "shown" else 1
 
 
-def _ask(document: Document, position: tuple[int, int], options: dict[str, Any]) -> tuple[Any, Any]:
+def _ask(document: Document, position: tuple[int, int], options: dict[str, Any], root: Path | None) -> tuple[Any, Any]:
     """The accounts of a request while typing and of one that was asked for."""
     with Client() as server:
         own = {"deadline": DEADLINE, "diskCache": False, "trace": True, "status": True}
-        server.initialize({**own, **options})
+        server.initialize({**own, **options}, rootUri=root.as_uri() if root else None)
         while server.notification("midspan/status", LOADING)["kind"] == "loading":
             pass
         server.open(document.uri, document.language_id, document.text)
@@ -65,5 +66,7 @@ def _print(typing: dict[str, Any], asking: dict[str, Any], place: str) -> None:
             f"{1000 * typing['seconds']:.0f} ms",
             markup=False,
         )
+    for one in asking["context"]:
+        console.print(f"context: {one['file']}, {one['purpose']}, {one['characters']} characters", markup=False)
     for number, text in enumerate(asking["texts"], 1):
         console.print(f"asked for, {number}: {text}", markup=False)

@@ -22,6 +22,9 @@ SECTION = "midspan"
 HOW = ("automatic", "invoked", "off")
 """From the most to the least: suggestions while typing, when asked for, never."""
 
+REACHES = ("folder", "open", "off")
+"""From the most to the least: how far what a suggestion draws on may come from."""
+
 Narrow = Callable[[Any, Any], Any]
 
 
@@ -68,6 +71,10 @@ def _both(mine: bool, theirs: bool) -> bool:
 
 def _less_often(mine: str, theirs: str) -> str:
     return max(mine, theirs, key=HOW.index)
+
+
+def _less_far(mine: str, theirs: str) -> str:
+    return max(mine, theirs, key=REACHES.index)
 
 
 def _added(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,6 +144,13 @@ class Settings:
         "`!glob` takes files out again.",
         _added,
     )
+    context: str = _option(
+        "folder",
+        Choice(REACHES),
+        "Other code that suggestions may draw on: open files and those in the same folder of the workspace (`folder`), "
+        "only `open` ones, or none (`off`). What is excluded or ignored by git never is.",
+        _less_far,
+    )
     model: Path | None = _option(  # noqa: RUF009
         None,
         Directory(),
@@ -180,7 +194,7 @@ class Settings:
     @property
     def answer_key(self) -> tuple[object, ...]:
         """What an answer depends on besides its text and the model."""
-        return (self.max_tokens, self.seed, self.prose, self.quantize)
+        return (self.max_tokens, self.seed, self.prose, self.quantize, self.context)
 
     def how(self, language_id: str) -> str:
         """One of HOW: when a document of this language gets suggestions."""

@@ -1,7 +1,8 @@
 """A real Neovim with a real server in it, driven over its own RPC. Knows nothing of models but that one is there.
 
 `.ci/fetch-neovim` puts Neovim behind `.cache/bin/nvim`; without it these tests are skipped.
-MIDSPAN_E2E_MODEL names a checkpoint directory to use in place of the bundled one.
+MIDSPAN_E2E_MODEL names a checkpoint directory to use in place of the bundled one, MIDSPAN_E2E_SERVER a `midspan` in
+place of the one that is installed here.
 """
 
 import json
@@ -21,7 +22,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NVIM = ROOT / ".cache" / "bin" / "nvim"
 PLUGIN = ROOT / "editors" / "nvim"
-SERVER = Path(sys.executable).with_name("midspan")
+SERVER = Path(os.environ.get("MIDSPAN_E2E_SERVER") or Path(sys.executable).with_name("midspan"))
 PATIENCE = 60.0  # seconds; a first suggestion waits for torch and the model, perhaps on a busy machine
 LIFETIME = 600.0  # seconds after which a Neovim that hangs is killed
 
@@ -154,11 +155,26 @@ class Neovim:
         while not (value := condition()) and time.monotonic() < end:
             time.sleep(0.02)
         if fail and not value:
-            pytest.fail(f"waited {patience:.0f} s for {what}\n{self.status()}\n{self.rpc.command_output('messages')}")
+            pytest.fail(f"waited {patience:.0f} s for {what}\n{self.status()}\n{self.messages()}")
         return value
 
     def status(self) -> str:
         return self.rpc.command_output("Midspan status") if self.rpc.funcs.exists(":Midspan") else ""
+
+    def messages(self) -> str:
+        return self.rpc.command_output("messages")
+
+    def servers(self) -> list[int]:
+        """The running servers' process ids."""
+        psutil = pytest.importorskip("psutil")
+        found = []
+        for process in psutil.Process(self.pid).children():
+            try:
+                if "--stdio" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process.pid)
+            except psutil.Error:
+                continue
+        return found
 
     def ready(self) -> None:
         """Return once the server's model is loaded."""
@@ -203,13 +219,28 @@ class Neovim:
         return self.lua("local accepted = _G.accepted; _G.accepted = nil; return accepted")
 
 
-def server_options() -> str:
+def server_options(server: Path) -> str:
     """The server's command and settings, as Lua. The deadline is generous and every fill is shown: neither speed
     nor taste is tested here."""
     model = os.environ.get("MIDSPAN_E2E_MODEL")
     settings = {"deadline": 20, "minConfidence": 0, **({"model": model} if model else {})}
     lua = ", ".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
-    return f"cmd = {{ {json.dumps(str(SERVER))}, '--stdio' }}, settings = {{ {lua} }}"
+    return f"cmd = {{ {json.dumps(str(server))}, '--stdio' }}, settings = {{ {lua} }}"
+
+
+def plugin_init(server: Path = SERVER) -> str:
+    """An init.lua with the plugin set up."""
+    return (
+        f"vim.opt.runtimepath:prepend({json.dumps(str(PLUGIN))})\n"
+        f"{RECORDER}{PLAIN_TYPING}"
+        f"require('midspan').setup({{ filetypes = {{ 'python', 'text' }}, {server_options(server)} }})\n"
+    )
+
+
+@pytest.fixture(scope="session")
+def set_up() -> Callable[[Path], str]:
+    """An init.lua with the plugin set up, for a server's command."""
+    return plugin_init
 
 
 @pytest.fixture(scope="session")
@@ -255,8 +286,4 @@ def start_neovim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 @pytest.fixture(scope="module")
 def editor(start_neovim: Callable[[str], Neovim]) -> Neovim:
     """One Neovim with the plugin set up, for all tests of a module: loading a model takes seconds."""
-    return start_neovim(
-        f"vim.opt.runtimepath:prepend({json.dumps(str(PLUGIN))})\n"
-        f"{RECORDER}{PLAIN_TYPING}"
-        f"require('midspan').setup({{ filetypes = {{ 'python', 'text' }}, {server_options()} }})\n"
-    )
+    return start_neovim(plugin_init())

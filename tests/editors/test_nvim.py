@@ -6,7 +6,6 @@ The bundled model fills; which code it writes is not asserted, only that the buf
 import json
 import os
 import re
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -267,19 +266,43 @@ def test_off_asks_nothing_of_the_server_and_on_brings_suggestions_back(neovim: "
 
 
 @as_plain_text
-def test_after_the_server_died_a_restart_brings_suggestions_back(neovim: "Neovim") -> None:
+def test_a_restart_brings_suggestions_back(neovim: "Neovim") -> None:
     neovim.suggestion(*TYPED)
-    psutil = pytest.importorskip("psutil")
-    (server,) = (child for child in psutil.Process(neovim.pid).children() if "--stdio" in child.cmdline())
-    os.kill(server.pid, signal.SIGKILL)
-    neovim.wait(lambda: "no server is running" in neovim.status(), "Neovim to notice")
-    neovim.keys("x<Tab>")
-    neovim.settle()
-    assert neovim.line.endswith("x\t"), "without a server the keys are the user's"
     neovim.keys("<Esc>")
+    (before,) = neovim.servers()
     neovim.rpc.command("Midspan restart")
+    neovim.wait(lambda: neovim.servers() not in ([], [before]), "another server")
     neovim.ready()
     neovim.suggestion(*TYPED)
+
+
+def test_a_server_that_always_dies_is_left_alone_with_one_clear_message(
+    start_neovim: Callable[[str], "Neovim"], set_up: Callable[[Path], str], tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    broken = tmp_path / "broken"
+    broken.write_text(f"#!/bin/sh\necho start >> {starts}\nexit 3\n")
+    broken.chmod(0o755)
+    neovim = start_neovim(set_up(broken))
+    neovim.open(SAMPLE)
+    neovim.keys("O# typed on meanwhile")
+    said = neovim.wait(lambda: re.search("midspan: the server ended.*", neovim.messages()), "a message")
+    assert said[0].startswith("midspan: the server ended 5 times in a row (code 3); see :checkhealth midspan")
+    assert starts.read_text().count("start") == 5
+    assert neovim.lines == ["# typed on meanwhile", *SAMPLE.splitlines()]
+    neovim.rpc.command("Midspan restart")
+    neovim.wait(lambda: starts.read_text().count("start") > 5, "a start because the user wants one")
+
+
+def test_two_projects_share_one_server(neovim: "Neovim", tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / ".git").mkdir(parents=True)
+        (tmp_path / name / "file.py").write_text(SAMPLE)
+        neovim.rpc.command(f"edit {tmp_path / name / 'file.py'}")
+        neovim.wait(lambda: "not attached" not in neovim.status(), "the server to be told")
+    assert len(neovim.servers()) == 1
+    folders = neovim.lua("return vim.lsp.get_clients({ name = 'midspan' })[1].workspace_folders")
+    assert {str(tmp_path / "one"), str(tmp_path / "two")} <= {folder["name"] for folder in folders}
 
 
 def test_the_health_check_of_a_working_installation_is_clean(neovim: "Neovim") -> None:

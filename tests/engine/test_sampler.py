@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.engine.errors import EngineError
-from midspan.engine.sampler import BANNED, Noise, SamplerConfig, accept, predict, sample, settled, wide
+from midspan.engine.sampler import BANNED, Noise, SamplerConfig, accept, leads, predict, sample, settled
 
 theirs = pytest.importorskip("transformers.models.diffusion_gemma.generation_diffusion_gemma")
 
@@ -113,17 +113,18 @@ def test_acceptance_takes_the_most_certain_slots_up_to_the_bound(sixty_fourths: 
     assert not left or (min(left) >= taken[-1] and sum(taken) > bound)
 
 
-@pytest.mark.parametrize(
-    ("rows", "margin", "expected"),
-    [
-        ([[0.6, 0.3, 0.1]], 0.3, True),
-        ([[0.6, 0.3, 0.1]], 0.31, False),
-        ([[0.9, 0.1], [0.5, 0.5]], 0.1, False),
-        ([], 1, True),
-    ],
-)
-def test_a_lead_is_wide_when_every_row_has_it(rows: list[list[float]], margin: float, expected: bool) -> None:
-    assert wide(torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1 if rows else 3), margin) is expected
+def test_a_lead_is_that_of_the_likeliest_token_over_the_second() -> None:
+    probs = torch.tensor([[0.6, 0.1, 0.3], [0.25, 0.5, 0.25], [0.5, 0.5, 0.0]], dtype=torch.float64)
+    assert leads(probs).tolist() == pytest.approx([0.3, 0.25, 0.0])
+    assert leads(probs[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sample_is_the_one_multinomial_draws(seed: int) -> None:
+    probs = torch.softmax(logits_of(seed, 30, 8.0), -1)
+    ours, theirs = (torch.Generator().manual_seed(seed) for _ in range(2))
+    assert torch.equal(sample(probs, ours), torch.multinomial(probs, 1, generator=theirs).squeeze(1))
+    assert torch.equal(Noise(VOCAB).draw(9, ours), Noise(VOCAB).draw(9, theirs))  # and leaves the stream where it does
 
 
 def test_a_banned_token_has_no_probability_and_leaves_the_entropy_finite() -> None:

@@ -7,7 +7,15 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-CODE = {
+from .samples import SAMPLES
+
+OFFICIAL = (
+    *["python", "javascript", "typescript", "typescriptreact", "rust", "go", "java", "c", "cpp", "csharp", "ruby", "php"],
+    *["shellscript", "html", "css", "json", "lua", "toml", "yaml", "markdown", "sql", "kotlin", "swift", "scala", "zig"],
+)
+"""languageIds of the main languages."""
+
+_OWN = {
     "python": 'def f(a, b):\n    """doc"""\n    x = [1, 2, {"a": f"{a}b"}]\n    if x:\n        return foo(x, b=1)\n'
     "    else:\n        pass\n\n\nclass A:\n    def g(self): return self.x + 1\n",
     "javascript": "function f(a) {\n  const x = {a: 1, b: `q${a}`};\n  if (x) { return foo(x, 1); }\n"
@@ -29,7 +37,9 @@ CODE = {
     "json": '{"a": [1, 2, {"b": null}], "c": "d"}\n',
     "no-such-language": 'sub add {\n    my $a = "x";\n    return $a;\n}\n',
 }
-"""languageId → a document that parses."""
+
+CODE = {name: SAMPLES[name] for name in OFFICIAL} | _OWN
+"""languageId → a document that parses, for each of the main languages and one without a grammar."""
 
 # What a user types, what breaks a lexer, and what breaks a count of positions.
 _BITS = [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from midspan.engine import Candidate, EngineError, Infill, InfillRequest
+from midspan.engine.engine import Limits
 from midspan.lsp import worker
 from midspan.lsp.cache import prefetch
 from midspan.lsp.complete import Outcome
@@ -22,6 +23,7 @@ class Given:
     """An engine that answers from a table: the end of the prefix → the fill. `gate` holds it up."""
 
     name = "given"
+    limits = Limits(464, 48, (32,))
 
     def __init__(self, table: dict[str, str]) -> None:
         self.table = table

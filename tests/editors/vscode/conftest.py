@@ -4,6 +4,7 @@ MIDSPAN_E2E_MODEL names a checkpoint directory to use in place of the bundled on
 place of the one that is installed here.
 """
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .window import RIG, ROOT, VSCode
+from .code_server import RIG, ROOT, installed
+from .window import VSCode
 
 EXTENSION = ROOT / "editors" / "vscode"
 
@@ -46,14 +48,20 @@ def vsix(npm: Callable[..., None]) -> Path:
     return package
 
 
-@pytest.fixture(scope="module")
-def start_vscode(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., VSCode]]:
-    """Start a VS Code; it ends with the module."""
+@pytest.fixture(scope="session")
+def extensions(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The extension installed."""
+    return installed(vsix, tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture(scope="session")
+def start_vscode(extensions: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., VSCode]]:
+    """Start a VS Code; it ends with the session, or when it is closed."""
     pytest.importorskip("psutil")
     started: list[VSCode] = []
 
     def start(**options: Any) -> VSCode:
-        started.append(VSCode(tmp_path_factory.mktemp("vscode"), vsix, **options))
+        started.append(VSCode(tmp_path_factory.mktemp("vscode"), extensions, **options))
         return started[-1]
 
     try:
@@ -63,7 +71,11 @@ def start_vscode(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             window.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def window(start_vscode: Callable[..., VSCode]) -> VSCode:
-    """One VS Code for all tests of a module: it takes seconds to start."""
-    return start_vscode()
+    """One VS Code, its model loaded, for all tests: it takes seconds to start."""
+    window = start_vscode()
+    window.wait(lambda: re.match("ready|busy|not working", window.status), "the model to be loaded")
+    if window.status.startswith("not working"):
+        pytest.fail(window.describe())
+    return window

@@ -6,13 +6,13 @@ window serves all tests, in the order of a day's work.
 
 import os
 import re
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .window import ROOT, VSCode
+from .code_server import ROOT
+from .window import VSCode
 
 pytestmark = pytest.mark.e2e
 
@@ -221,17 +221,6 @@ def test_off_ends_the_server_and_on_brings_suggestions_back(vscode: VSCode) -> N
     vscode.suggestion(TYPED)
 
 
-def test_a_server_that_dies_is_started_again(vscode: VSCode) -> None:
-    vscode.open(SAMPLE, ROW)
-    (before,) = vscode.servers()
-    os.kill(before, signal.SIGKILL)
-    vscode.wait(lambda: vscode.servers() not in ([], [before]), "another server")
-    vscode.ready()
-    assert not vscode.messages, "one death is no news"
-    vscode.open(SAMPLE, ROW)
-    vscode.suggestion(TYPED)
-
-
 def test_a_server_that_always_dies_is_left_alone_with_one_clear_message(vscode: VSCode, tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     broken = tmp_path / "broken"
@@ -256,25 +245,6 @@ def test_the_doctor_runs_in_a_terminal(vscode: VSCode) -> None:
     vscode.press("ctrl+alt+5")
     vscode.wait(lambda: vscode.page.look("!!document.querySelector('.terminal-wrapper.active')"), "a terminal")
     vscode.press("ctrl+j")
-
-
-def test_a_selection_is_rewritten_through_the_lightbulb(vscode: VSCode) -> None:
-    path = vscode.open(SAMPLE, SAMPLE[: SAMPLE.index("json.dump")].count("\n") + 1)
-    vscode.press("End", "shift+Home", "ctrl+.")
-    entries = "[...document.querySelectorAll('.action-widget .monaco-list-row')].map(row => row.textContent)"
-    offered = vscode.wait(lambda: vscode.page.look(entries), "the menu", patience=10.0, fail=False) or []
-    if not offered:
-        vscode.press("Escape")
-        pytest.skip("the server offers no code actions")
-    assert any("Midspan" in entry for entry in offered), offered
-    while "Midspan" not in vscode.page.look(
-        "document.querySelector('.action-widget .monaco-list-row.focused')?.textContent ?? ''"
-    ):
-        vscode.press("ArrowDown")
-    vscode.press("Enter")
-    vscode.wait(lambda: vscode.screen != SAMPLE.split("\n") or vscode.messages, "the rewriting")
-    vscode.press("ctrl+z")
-    vscode.holds(path, SAMPLE)
 
 
 def test_a_rewrite_with_an_instruction_is_asked_for_or_refused_clearly(vscode: VSCode) -> None:

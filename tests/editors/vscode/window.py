@@ -7,9 +7,7 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -18,11 +16,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from ..story import recording_server
+from .code_server import RIG, SERVER, code_server, environment, free_port, listens
 from .page import Page
 
-ROOT = Path(__file__).parents[3]
-RIG = ROOT / ".cache" / "vscode"
-SERVER = Path(os.environ.get("MIDSPAN_E2E_SERVER") or Path(sys.executable).with_name("midspan"))
 PATIENCE = 60.0  # seconds; a first suggestion waits for VS Code, torch and the model, perhaps on a busy machine
 
 T = TypeVar("T")
@@ -81,13 +78,13 @@ SCREEN = """(() => {
 
 
 class VSCode:
-    """One window of VS Code on a folder of its own. `settings` lie over those above; `workspace` are the folder's own
-    settings, `files` are copied into it."""
+    """One window of VS Code on a folder of its own, with the `extensions` of `installed`. `settings` lie over those
+    above; `workspace` are the folder's own settings, `files` are copied into it."""
 
     def __init__(
         self,
         folder: Path,
-        vsix: Path,
+        extensions: Path,
         settings: dict[str, Any] | None = None,
         workspace: dict[str, Any] | None = None,
         files: dict[str, Path] | None = None,
@@ -102,7 +99,9 @@ class VSCode:
         self._data = folder / "user"
         for name in ("User", "Machine"):
             (self._data / name).mkdir(parents=True)
-        self._settings = {**SETTINGS, "midspan.server.command": [str(SERVER)], **(settings or {})}
+        self.recordings = folder / "recordings"
+        server = recording_server(SERVER, self.recordings)
+        self._settings = {**SETTINGS, "midspan.server.command": [str(server)], **(settings or {})}
         if model := os.environ.get("MIDSPAN_E2E_MODEL"):
             self._settings["midspan.model"] = model
         self.set()
@@ -113,29 +112,18 @@ class VSCode:
             for key, command in KEYBINDINGS.items()
         ]
         (self._data / "User" / "keybindings.json").write_text(json.dumps(keys))
-        (folder / "config.yaml").write_text("")
-        self._argv = [str(RIG / "node"), str(RIG / "node_modules" / "code-server" / "out" / "node" / "entry.js")]
-        self._argv += ["--config", str(folder / "config.yaml"), "--user-data-dir", str(folder / "user")]
-        self._argv += ["--extensions-dir", str(folder / "extensions")]
-        # The tests' own Python environment must not be found by accident.
-        self._environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-        self._environment["PATH"] = os.pathsep.join(
-            part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != SERVER.parent
-        )
-        self._environment["HOME"] = str(folder)
-        self._run("--install-extension", str(vsix))
         self.log = folder / "code-server.log"
         self._names = count(1)
-        port = _free_port()
+        port = free_port()
         flags = ["--auth", "none", "--bind-addr", f"127.0.0.1:{port}", "--disable-telemetry", "--disable-update-check"]
         self._process = subprocess.Popen(
-            [*self._argv, *flags],
-            env=self._environment,
+            [*code_server(folder, extensions), *flags],
+            env=environment(folder),
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
         )
-        self.wait(lambda: _listens(port), "code-server to listen")
+        self.wait(lambda: listens(port), "code-server to listen")
         self.page = Page(
             RIG / "browser" / "run", f"http://127.0.0.1:{port}/?folder={self.folder}", folder / "browser", *size
         )
@@ -151,14 +139,8 @@ class VSCode:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        for process in psutil.wait_procs(tree[1:], timeout=10)[1]:
+        for process in psutil.wait_procs(tree[1:], timeout=2)[1]:
             process.kill()
-
-    def _run(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [*self._argv, *arguments], env=self._environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def set(self, **settings: Any) -> None:
         """Change the user's settings; `midspan.x` is given as `midspan_x`, and None takes one away."""
@@ -195,12 +177,16 @@ class VSCode:
         tab = f"document.querySelector('.tab.active')?.textContent?.includes({json.dumps(path.name)})"
         self.wait(lambda: self.page.look(tab), f"{path.name} to be open")
         self.wait(self._focused, "the editor to have the keys")
+        self.go(row, column)
+        return path
+
+    def go(self, row: int, column: int = 1) -> None:
+        """Put the cursor there."""
         self.press("ctrl+g")
         self.wait(lambda: not self._focused(), "a box")
         self.type(f"{row}:{column}")
         self.press("Enter")
         self.wait(self._focused, "the cursor to be there")
-        return path
 
     def _focused(self) -> bool:
         return self.page.look("!!document.querySelector('.editor-instance .monaco-editor.focused')")
@@ -222,6 +208,19 @@ class VSCode:
             self.wait(lambda label=label: label in (self.page.look(rows) or [""])[0], f"{label} to come first")
             self.press("Enter")
         self.press("ctrl+1")  # the keys to the editor again
+
+    def act(self, action: str) -> None:
+        """Choose one of the code actions for the selection."""
+        entries = "[...document.querySelectorAll('.action-widget .monaco-list-row')].map(row => row.textContent)"
+        focused = "document.querySelector('.action-widget .monaco-list-row.focused')?.textContent ?? ''"
+        self.press("ctrl+.")
+        self.wait(lambda: any(action in entry for entry in self.page.look(entries)), f"{action} in the menu")
+        self.wait(lambda: self.page.look(focused), "the menu to have the keys")
+        for _ in self.page.look(entries):
+            if action in self.page.look(focused):
+                break
+            self.press("ArrowDown")
+        self.press("Enter")
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -314,17 +313,3 @@ class VSCode:
             if ghost and wanted(ghost):
                 return ghost
         pytest.fail(f"no ghost text anywhere\n{self.describe()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True

@@ -18,6 +18,7 @@ local actions = {
   end,
 
   restart = function()
+    require('midspan.recovery').forget()
     if #server.clients() > 0 then
       vim.cmd('lsp restart midspan')
     else

@@ -42,6 +42,7 @@ function M.lsp_config(config)
     cmd = config.cmd,
     filetypes = config.filetypes,
     root_markers = config.root_markers,
+    on_exit = require('midspan.recovery').on_exit,
     init_options = settings,
     settings = { midspan = settings },
     handlers = {

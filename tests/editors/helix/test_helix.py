@@ -1,0 +1,220 @@
+"""What someone sees who writes Python in Helix, which has no ghost text: the fill is an entry of the completion menu.
+
+The bundled model fills; which code it writes is not asserted, only that the buffer becomes what the entry promised.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+import psutil
+import pytest
+
+from ..terminal import wait
+from .window import Helix, Item
+
+pytestmark = pytest.mark.e2e
+
+SAMPLE = """import json
+import os
+
+
+def load(path):
+    with open(path) as handle:
+        return json.load(handle)
+
+
+def save(path, value):
+    notes["😀 𝒳 begun"] = json.dumps(value)
+    with open(path, "w") as handle:
+        json.dump(value, handle)
+
+
+def names(folder):
+    result = []
+    for name in os.listdir(folder):
+
+    return result
+"""
+ROW = SAMPLE[: SAMPLE.index("\n\n    return result")].count("\n") + 1  # the empty line
+TYPED = ("result.app", "path = os.path.jo", "value = json.", "with open(", "result = [na", "for value in ", "if name.")
+ASTRAL = tuple(f'notes["😀 𝒳 {word}"] = ' + call for word in ("done", "ended") for call in ("json.du", "json.", "js"))
+BRACKETS = ("result.append(", "print(", "load(", "path = os.path.join(", "with open(")
+HEADS = ("def load2(path):", "def save2(path, value):", "def load_one(path):", "def save_as(value, path):")
+_files = count(1)
+
+
+@dataclass
+class Typed:
+    """A beginning for which the menu has an entry: the file, its lines as they are, the cursor's row, what is left of
+    it."""
+
+    name: str
+    lines: list[str]
+    row: int
+    line: str
+    item: Item
+
+
+def any_item(_: Item) -> bool:
+    return True
+
+
+def typed(
+    helix: Helix,
+    *beginnings: str,
+    after: str = "",
+    ending: str = "\n",
+    wanted: Callable[[Item], bool] = any_item,
+) -> Typed:
+    """Type these beginnings of a line in turn, each in a new file, until one gets an entry that is wanted.
+
+    after: what stands right of the cursor. ending: of every line. What a model fills, and where it prefers silence, is
+    its own affair.
+    """
+    tried: list[str] = []
+    for beginning in beginnings:
+        lines = SAMPLE.split("\n")
+        lines[ROW] = 8 * " " + after
+        name = f"sample{next(_files)}.py"
+        helix.open(name, ending.join(lines), ROW, 8)
+        helix.ready()
+        helix.type(beginning)
+        line = lines[ROW] = 8 * " " + beginning
+        lines[ROW] += after
+        item = helix.item(name, line)
+        if item and wanted(item):
+            return Typed(name, lines, ROW, line, item)
+        tried.append(f"{beginning}║{after}: {item}")
+    pytest.fail("no entry anywhere:\n" + "\n".join(tried))
+
+
+def block(helix: Helix, ending: str) -> Typed:
+    """An empty body, for which the menu was asked and has an entry of several lines."""
+    tried: list[str] = []
+    for head in HEADS:
+        lines = [*SAMPLE.split("\n"), "", head, 4 * " ", ""]
+        name, row = f"sample{next(_files)}.py", len(lines) - 2
+        helix.open(name, ending.join(lines), row, 4)
+        helix.ready()
+        helix.invoke()
+        item = helix.item(name, lines[row])
+        if item and "\n" in item.preview:
+            return Typed(name, lines, row, lines[row], item)
+        tried.append(f"{head}: {item}")
+    pytest.fail("no entry of several lines:\n" + "\n".join(tried))
+
+
+def shown(helix: Helix, item: Item) -> None:
+    assert wait(lambda: helix.shows(item), 10), f"{item.label!r} is not on the screen\n" + "\n".join(helix.screen())
+
+
+def accept(helix: Helix) -> None:
+    helix.type("\t\r")  # select, then take
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize(
+    ("beginnings", "after"),
+    [(TYPED, ""), (ASTRAL, ""), (BRACKETS, ")")],
+    ids=["end of line", "astral", "between brackets"],
+)
+def test_accepting_makes_the_buffer_what_the_entry_promised(
+    helix: Helix, beginnings: tuple[str, ...], after: str, ending: str
+) -> None:
+    one = typed(helix, *beginnings, after=after, ending=ending)
+    shown(helix, one.item)
+    assert one.item.preview.startswith(one.line.strip())
+    accept(helix)
+    assert helix.saved(one.name) == ending.join(one.item.applied(one.lines, one.row))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_an_entry_of_several_lines_keeps_its_indentation_and_line_endings(helix: Helix, ending: str) -> None:
+    one = block(helix, ending)
+    shown(helix, one.item)
+    assert one.item.label.endswith(" …")
+    accept(helix)
+    assert helix.saved(one.name) == ending.join(one.item.applied(one.lines, one.row))
+
+
+def goes_on(item: Item) -> bool:
+    """Whether the entry's next character can be typed without closing the menu."""
+    return item.label[3:4].isalpha()
+
+
+def test_the_entry_stays_right_while_its_text_is_typed(helix: Helix) -> None:
+    one = typed(helix, "result.app", "json.loa", "json.dum", "path = os.path.joi", wanted=goes_on)
+    promised = one.item.applied(one.lines, one.row)
+    shown(helix, one.item)
+    line = one.line
+    for character in one.item.label[3:5]:
+        line += character
+        helix.type(character)
+        item = helix.item(one.name, line)  # an incomplete list: it is asked for again at each key
+        assert item is not None and item.label == one.item.label
+        shown(helix, item)
+        one.lines[one.row] = line
+        assert item.applied(one.lines, one.row) == promised
+    accept(helix)
+    assert helix.saved(one.name) == "\n".join(promised)
+
+
+def test_accepting_right_after_a_key_is_as_good_as_waiting(helix: Helix) -> None:
+    one = typed(helix, "result.app", "json.loa", "json.dum", "path = os.path.joi", wanted=goes_on)
+    promised = one.item.applied(one.lines, one.row)
+    shown(helix, one.item)
+    helix.type(one.item.label[3])
+    accept(helix)
+    assert helix.saved(one.name) == "\n".join(promised)
+
+
+def test_typing_something_else_leaves_what_was_typed(helix: Helix) -> None:
+    one = typed(helix, *TYPED)
+    shown(helix, one.item)
+    helix.type("QZ")
+    assert wait(lambda: not helix.shows(one.item), 10), "\n".join(helix.screen())
+    one.lines[one.row] = one.line + "QZ"
+    assert helix.saved(one.name) == "\n".join(one.lines)
+
+
+def test_typing_at_speed_is_never_disturbed_and_every_request_is_answered(helix: Helix) -> None:
+    name, lines = f"sample{next(_files)}.py", SAMPLE.split("\n")
+    lines[ROW] = 8 * " "
+    helix.open(name, "\n".join(lines), ROW, 8)
+    written = "path = os.path.join(folder, name, str(len(result)))"
+    before = len(helix.asked())
+    for character in written:
+        helix.type(character)
+        time.sleep(0.05)
+    lines[ROW] += written
+    assert helix.saved(name) == "\n".join(lines)
+    assert len(helix.asked()) > before
+    assert wait(lambda: {one["id"] for one in helix.asked()} == helix.answers().keys(), 20), "a request has no answer"
+
+
+def test_every_menu_had_one_entry_and_could_be_asked_for_again(helix: Helix) -> None:
+    """Of all menus of this module."""
+    menus = [answer["result"] for answer in helix.answers().values() if answer.get("result")]
+    assert menus and all(menu["isIncomplete"] for menu in menus)
+    assert {len(menu["items"]) for menu in menus} <= {0, 1}
+    for menu in menus:
+        for item in menu["items"]:
+            start, end = item["textEdit"]["range"]["start"], item["textEdit"]["range"]["end"]
+            assert start["line"] == end["line"], "an edit is of one line"
+            assert not item["label"].startswith(" ") and "\n" not in item["label"]
+
+
+@pytest.mark.parametrize("how", ["quit", "killed"])
+def test_the_server_ends_with_the_editor(start_helix: Callable[[], Helix], how: str) -> None:
+    helix = start_helix()
+    helix.open("a.py", SAMPLE, ROW, 0)
+    servers = wait(lambda: [one for one in helix.servers() if "midspan" in " ".join(one.cmdline())])
+    assert servers
+    if how == "quit":
+        helix.command("quit!")
+    else:
+        psutil.Process(helix.terminal.pid).send_signal(signal.SIGKILL)
+    assert not psutil.wait_procs(servers, timeout=15)[1]
