@@ -72,9 +72,10 @@ def _broken_beside(before: Syntax, near: Window) -> bool:
 
 
 def _mended(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> bool:
-    """Whether the whole text with the edit has no new error: then the old text's breakage reached out of the window,
-    and the edit ends it. A text that parses is quick to parse again; one that takes long is broken still."""
-    if after.tree_within(MENDED_SECONDS) is None:
+    """Whether the whole text with the edit has no new error, and no more of them: then the old text's breakage reached
+    out of the window, and the edit ends it. A text that parses is quick to parse again; one that takes long is broken
+    still."""
+    if after.tree_within(MENDED_SECONDS) is None or len(after.flaws) > len(before.flaws):
         return False
     return not after.flaws or not unexplained(before.flaws, after, gap_between(before, after, start, old_end, end))
 

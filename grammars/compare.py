@@ -81,10 +81,23 @@ def compare(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -
         return []
     gap = gap_between(before, after, start, old_end, end)
     found = unexplained(before.flaws, after, gap)
-    if not gap.beside(before.flaws) or not any(map(gap.filled, after.flaws)):
+    if not gap.beside(before.flaws):
         return [_error(after, flaw) for flaw in found]
-    # The text was broken at the gap itself, mostly for want of what was filled in. What is left of that once anything
-    # at all stands there is the breakage the fill may keep.
+    errors = _at_broken_gap(before, after, start, old_end, end, gap, found)
+    if not errors and len(after.flaws) > len(before.flaws):
+        # However each of them is explained: the fill left the text in more pieces than it found it.
+        touching = [_error(after, flaw) for flaw in after.flaws if gap.filled(flaw)]
+        errors = touching or [SyntaxError_(start, end, "error")]
+    return errors
+
+
+def _at_broken_gap(
+    before: Syntax, after: Syntax, start: int, old_end: int, end: int, gap: Gap, found: list[Flaw]
+) -> list[SyntaxError_]:
+    """The new errors of a text that was broken at the gap itself, mostly for want of what was filled in. What is left
+    of that once anything at all stands there is the breakage the fill may keep."""
+    if not any(map(gap.filled, after.flaws)):
+        return [_error(after, flaw) for flaw in found]
     base, stand_in = _least_broken(before, start, old_end, gap)
     base_gap = replace(gap, end=stand_in)
     strict = unexplained(base.flaws, after, base_gap)
@@ -112,7 +125,8 @@ def unexplained(old: tuple[Flaw, ...], after: Syntax, gap: Gap) -> list[Flaw]:
 
     Away from the gap, a flaw is explained by the same one or by an ERROR over the same text. At the gap, each needs
     an old one of its own that reached at least as far on both sides, and none explains an ERROR within the filled
-    text. A MISSING node may have moved: one of the same kind that is gone from elsewhere explains it.
+    text. A MISSING node may have moved, but not into the filled text: one of the same kind that is gone from elsewhere
+    explains it.
     """
     same = set(old)
     broken = _merged([(flaw.start, flaw.end) for flaw in old if not flaw.missing])
@@ -136,7 +150,7 @@ def unexplained(old: tuple[Flaw, ...], after: Syntax, gap: Gap) -> list[Flaw]:
     gone = Counter(flaw.missing for flaw in same if flaw.missing)
     found: list[Flaw] = []
     for flaw in left_over:
-        if flaw.missing and gone[flaw.missing] > 0:
+        if flaw.missing and gone[flaw.missing] > 0 and not gap.start < flaw.start < gap.new_end:
             gone[flaw.missing] -= 1
         else:
             found.append(flaw)

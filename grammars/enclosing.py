@@ -45,37 +45,49 @@ def headers(before: Syntax, block: Node) -> str:
 def opened(before: Syntax, block: Node | None) -> str | None:
     """Braces: what opens the blocks around the statements of `block`, outermost first; None where that is long."""
     found: list[str] = []
-    for braces, statement in _braced(before, block):
+    for opener, _, statement in _braced(before, block):
         first = before.data.rfind(b"\n", 0, statement.start_byte) + 1
-        if braces.start_byte - first > MOST:
+        if opener.start_byte - first > MOST:
             return None
-        found.append(_text(before, first, braces.start_byte + 1) + "\n")
+        found.append(_text(before, first, opener.end_byte) + "\n")
     return "".join(reversed(found))
 
 
-def closed(before: Syntax, block: Node | None) -> str | None:
-    """Braces: what closes the blocks around the statements of `block`, innermost first; None where that is long."""
+def closed(before: Syntax, block: Node | None, first: int, last: int) -> str | None:
+    """Braces: what closes the blocks around the statements of `block`, innermost first; None where that is long, or
+    where an edit of bytes [first, last) changes what a block is a block of."""
     found: list[str] = []
-    for braces, statement in _braced(before, block):
-        if statement.end_byte - braces.end_byte > MOST:
+    for opener, closer, statement in _braced(before, block):
+        if statement.end_byte - closer.end_byte > MOST or (first < opener.end_byte and statement.start_byte <= last):
             return None
         end = before.data.find(b"\n", statement.end_byte, statement.end_byte + REST)
-        found.append(_text(before, braces.end_byte - 1, max(end, statement.end_byte)) + "\n")
+        found.append(_text(before, closer.start_byte, max(end, statement.end_byte)) + "\n")
     return "".join(found)
 
 
-def _braced(before: Syntax, block: Node | None) -> list[tuple[Node, Node]]:
-    """The blocks in braces around, `block` first, each with the statement of an outer block that it is part of."""
-    found: list[tuple[Node, Node]] = []
-    waiting: list[Node] = []
+def _braced(before: Syntax, block: Node | None) -> list[tuple[Node, Node, Node]]:
+    """The blocks in braces around, `block` first: the opening brace, the closing one, and the statement of an outer
+    block that they are part of."""
+    found: list[tuple[Node, Node, Node]] = []
+    waiting: list[tuple[Node, Node]] = []
     for node in ancestors(block):
         inside = node.parent
-        if node.type in before.language.blocks and before.data[node.start_byte : node.start_byte + 1] == b"{":
-            waiting.append(node)
+        if node.type in before.language.blocks and (braces := _braces(before, node)):
+            waiting.append(braces)
         if inside is not None and inside.type in before.language.blocks:
-            found += [(braces, node) for braces in waiting]
+            found += [(*braces, node) for braces in waiting]
             waiting = []
     return found
+
+
+def _braces(before: Syntax, block: Node) -> tuple[Node, Node] | None:
+    """The braces that a block begins and ends with, or stands between."""
+    first, last = block.child(0), block.child(block.child_count - 1)
+    if first is None or last is None or first.type != "{":
+        if block.parent is not None and block.parent.type in before.language.blocks:
+            return None
+        first, last = block.prev_sibling, block.next_sibling
+    return (first, last) if first is not None and last is not None and (first.type, last.type) == ("{", "}") else None
 
 
 def _text(before: Syntax, start: int, end: int) -> str:

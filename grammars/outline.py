@@ -163,7 +163,7 @@ def _definitions(syntax: Syntax, found: list[tuple[Kind, Node, str]]) -> Iterato
 
 def _body(language: Language, node: Node) -> Node | None:
     """The node of a definition's inside; None where it has none."""
-    for inner in (node, node.child_by_field_name("value"), node.child_by_field_name("type")):
+    for inner in (node, *map(node.child_by_field_name, ("value", "right", "type"))):
         if inner is None:
             continue
         body = inner.child_by_field_name("body")

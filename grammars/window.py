@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from .balance import line_end, line_start
+from .balance import balance, line_end, line_start
 from .enclosing import closed, headers, opened
 from .indentation import margin
 from .syntax import Syntax, ancestors
@@ -25,9 +25,10 @@ LIMIT = 3072
 LINES = 30
 """Lines on either side where there are no whole statements to take."""
 
+
 @dataclass(frozen=True)
 class Window:
-    """text[start:end] (code points), with what encloses it, is `syntax`; a position p of the text is p - shift there."""
+    """text[start:end] (code points), and what encloses it, is `syntax`; a position p of the text is p - shift there."""
 
     syntax: Syntax
     start: int
@@ -57,7 +58,7 @@ def _window(before: Syntax, start: int, end: int) -> Window | None:
     if low is None or high is None:
         broken = language.id == "python" and before.tree.root_node.has_error
         return _lines(before, start, end) if broken else None
-    return _braced(before, low, high) if language.braces else _cut(before, low, high)
+    return _braced(before, low, high, first, last) if language.braces else _cut(before, low, high)
 
 
 Border = tuple[int, Node | None]
@@ -113,7 +114,7 @@ def _high(before: Syntax, last: int) -> Border | None:
 def _is_statement(before: Syntax, node: Node) -> bool:
     """Whether a sound child of a block begins its line."""
     block = node.parent
-    if block is None or block.type not in before.language.blocks or node.is_error:
+    if block is None or block.type not in before.language.blocks or node.is_error or not node.is_named:
         return False
     if block.parent is not None and block.parent.type == "match_statement":
         return False
@@ -131,16 +132,22 @@ def _cut(before: Syntax, low: Border, high: Border) -> Window:
     return Window(syntax, start, end, start - len(header))
 
 
-def _braced(before: Syntax, low: Border, high: Border) -> Window | None:
-    opening, closing = opened(before, low[1]), closed(before, high[1])
+def _braced(before: Syntax, low: Border, high: Border, first: int, last: int) -> Window | None:
+    opening, closing = opened(before, low[1]), closed(before, high[1], first, last)
     if opening is None or closing is None:
         return None
     start, end = before.point(low[0]), before.point(high[0])
     syntax = Syntax.of(opening + before.text[start:end] + closing, before.language)
     n_flaws = sum(flaw.start <= high[0] and flaw.end >= low[0] for flaw in before.flaws)
-    if syntax.tree is None or len(syntax.flaws) > n_flaws:
+    if syntax.tree is None or len(syntax.flaws) > n_flaws or (syntax.flaws and _unbalanced(syntax)):
         return None
     return Window(syntax, start, end, start - len(opening))
+
+
+def _unbalanced(syntax: Syntax) -> bool:
+    """Whether a text that is broken has a brace without its partner: a broken tree does not say where blocks end."""
+    seen = balance(syntax.text, 0, len(syntax.text), syntax.language)
+    return any(syntax.text[at] in "{}" for at in (*seen.open, *seen.strays))
 
 
 def _lines(before: Syntax, start: int, end: int) -> Window:

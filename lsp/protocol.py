@@ -10,14 +10,15 @@ import attrs
 import cattrs
 from lsprotocol import converters
 from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcException
 from pygls.protocol import JsonRPCNotification, JsonRPCRequestMessage, JsonRPCResponseMessage
 
 from .actions.offers import INSTRUCTION, REPAIR, TITLES, Offer
 from .actions.repairs import Edit
-from .actions.rewrites import Order
+from .actions.rewrites import Order, RefusedError
 from .complete import Outcome, Suggestion
 from .documents import Change, Document, Encoding, Position
-from .lines import line_start
+from .lines import common_prefix, line_start
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ TRACE = "midspan/trace"
 STATUS = "midspan/status"
 REWRITE = "midspan.rewrite"
 
+REFUSALS = {"changed": -32801, "cancelled": -32800, "failed": -32803}  # LSP 3.18, `LSPErrorCodes`
 _WORD = re.compile(r"[\w$]+\Z")
 
 
@@ -133,15 +135,21 @@ def completions(suggestions: Sequence[Suggestion], document: Document) -> lsp.In
 def menu(suggestion: Suggestion | None, document: Document, markdown: bool) -> lsp.CompletionList:
     """One entry for the completion menu of a client without ghost text, in a list that is asked for again at each key.
 
-    The entry replaces from the start of the word at the cursor, which menus filter by, to the end of the line.
+    The entry replaces from the start of the word at the cursor, which menus filter by. What stays as it is at the
+    line's end is not in it: editors leave the cursor where an edit ends, and there the fill should end.
     """
+    nothing = lsp.CompletionList(is_incomplete=True, items=[])
     if suggestion is None:
-        return lsp.CompletionList(is_incomplete=True, items=[])
-    text, filled = document.text, suggestion.text[: suggestion.filled]
-    before = text[line_start(text, suggestion.start) : suggestion.start]
+        return nothing
+    text, start, end = document.text, suggestion.start, suggestion.end
+    before = text[line_start(text, start) : start]
     word = _WORD.search(before)
     typed = word[0] if word else ""
-    lines = (typed + filled).strip().splitlines()
+    kept = common_prefix(text[start:end][::-1], suggestion.text[::-1])
+    new = typed + suggestion.text[: len(suggestion.text) - kept]
+    lines = new.strip().splitlines()
+    if not lines:
+        return nothing
     whole = before.lstrip() + suggestion.text
     preview = f"```{document.language_id}\n{whole}\n```" if markdown else whole
     item = lsp.CompletionItem(
@@ -154,47 +162,50 @@ def menu(suggestion: Suggestion | None, document: Document, markdown: bool) -> l
         filter_text=typed + (lines[0][len(typed) :] if lines[0].startswith(typed) else ""),
         insert_text_format=lsp.InsertTextFormat.PlainText,
         insert_text_mode=lsp.InsertTextMode.AsIs,
-        text_edit=lsp.TextEdit(
-            range=span(document, suggestion.start - len(typed), suggestion.end), new_text=typed + suggestion.text
-        ),
+        text_edit=lsp.TextEdit(range=span(document, start - len(typed), end - kept), new_text=new),
     )
     return lsp.CompletionList(is_incomplete=True, items=[item])
 
 
 def code_actions(
-    offers: Sequence[Offer],
-    params: lsp.CodeActionParams,
-    version: int,
-    diagnostics: Sequence[tuple[int, int, lsp.Diagnostic]],
-    capabilities: lsp.ClientCapabilities,
-) -> list[lsp.CodeAction | lsp.Command]:
-    """Offers as a client can take them: to be resolved, as commands of ours, or as bare commands.
-
-    diagnostics: the client's, with the code points they are about; a repair takes those of its error along.
-    """
+    params: lsp.CodeActionParams, document: Document, capabilities: lsp.ClientCapabilities
+) -> Callable[[Sequence[Offer]], list[lsp.CodeAction | lsp.Command]]:
+    """How offers for a range of the document as it is now are told to a client: to be resolved, as commands of ours,
+    or, where it knows no actions, as bare commands. A repair takes the client's diagnostics of its error along."""
+    data = {"uri": document.uri, "version": document.version, "range": _range_as_sent(params.range)}
     lazy, literal = resolves_edits(capabilities), takes_literals(capabilities)
-    found: list[lsp.CodeAction | lsp.Command] = []
-    for offer in offers:
-        data = {
-            "uri": params.text_document.uri,
-            "version": version,
-            "range": _range_as_sent(params.range),
-            "kind": offer.kind,
-        }
-        command = lsp.Command(offer.title, REWRITE, arguments=[data])
+    diagnostics = [
+        (document.offset(position(one.range.start)), document.offset(position(one.range.end)), one)
+        for one in params.context.diagnostics
+    ]
+
+    def told(offer: Offer) -> lsp.CodeAction | lsp.Command:
+        wanted = {**data, "kind": offer.kind}
+        command = lsp.Command(offer.title, REWRITE, arguments=[wanted])
         if not literal:
-            found.append(command)
-            continue
-        action = lsp.CodeAction(offer.title, offer.kind)
+            return command
+        about = None
         if offer.kind == REPAIR and offer.broken is not None:
             first, last = offer.broken
-            action.diagnostics = [one for start, end, one in diagnostics if start <= last and end >= first] or None
+            about = [one for start, end, one in diagnostics if start <= last and end >= first] or None
         if lazy:
-            action.data = data
-        else:
-            action.command = command
-        found.append(action)
-    return found
+            return lsp.CodeAction(offer.title, offer.kind, about, data=wanted)
+        return lsp.CodeAction(offer.title, offer.kind, about, command=command)
+
+    return lambda offers: [told(offer) for offer in offers]
+
+
+class Refusal(JsonRpcException):
+    """An answer that a client shows to its user. It is no failure of ours."""
+
+    @classmethod
+    def to(cls, error: RefusedError) -> "Refusal":
+        return cls(str(error), REFUSALS[error.kind])
+
+
+def is_failure(record: logging.LogRecord) -> bool:
+    """Whether an error reply that pygls logs is worth a line there."""
+    return not (record.exc_info and isinstance(record.exc_info[1], Refusal))
 
 
 def order(data: Any) -> Order:
@@ -225,10 +236,11 @@ def order(data: Any) -> Order:
 
 def _place(span: Any, name: str) -> Position:
     place = span.get(name) if isinstance(span, dict) else None
-    numbers = (place.get("line"), place.get("character")) if isinstance(place, dict) else ()
-    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
+    numbers: list[Any] = [place.get(axis) for axis in ("line", "character")] if isinstance(place, dict) else []
+    if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers) or not numbers:
         raise ValueError(f"range.{name} is not a position")
-    return numbers
+    line, character = numbers
+    return line, character
 
 
 def _range_as_sent(span: lsp.Range) -> dict[str, dict[str, int]]:

@@ -18,8 +18,8 @@ from pygls.lsp.server import LanguageServer
 
 from . import protocol
 from .actions.bars import Bars
-from .actions.offers import REPAIR, TITLES, asked_for
-from .actions.rewrites import CHANGED, RefusedError, Rewrite
+from .actions.offers import TITLES, asked_for
+from .actions.rewrites import RefusedError, Rewrite
 from .complete import Outcome
 from .documents import Document
 from .session import Listener, Request, Session
@@ -31,26 +31,15 @@ from .wire.transport import Protocol
 from .worker import State
 
 log = logging.getLogger(__name__)
+logging.getLogger("pygls.protocol.json_rpc").addFilter(protocol.is_failure)  # it logs tracebacks of error replies
 
 INLINE_COMPLETION = lsp.InlineCompletionOptions()  # without options pygls advertises nothing
 ACTIONS = lsp.CodeActionOptions(code_action_kinds=list(TITLES), resolve_provider=True)
 MENU = lsp.CompletionOptions(trigger_characters=list(" .([{=,:"))
 T = TypeVar("T")
-REFUSALS = {"changed": -32801, "cancelled": -32800, "failed": -32803}  # LSP 3.18, `LSPErrorCodes`
 STEPS = 20  # in which the client hears how far loading is
 ASLEEP = "the model is not in memory; it is loaded when it is needed"
 KINDS = {"error": lsp.MessageType.Error, "warning": lsp.MessageType.Warning, "info": lsp.MessageType.Info}
-
-
-class Refusal(JsonRpcException):
-    """An answer the client shows to its user. It is no failure of ours."""
-
-
-def _is_failure(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], Refusal))
-
-
-logging.getLogger("pygls.protocol.json_rpc").addFilter(_is_failure)  # it logs every error reply with its traceback
 
 
 class Server(LanguageServer):
@@ -96,7 +85,7 @@ class Server(LanguageServer):
         logging.getLogger(__package__).addHandler(told)
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        log.log(logging.INFO if isinstance(error, Refusal) else logging.ERROR, "%s", error)
+        log.log(logging.INFO if isinstance(error, protocol.Refusal) else logging.ERROR, "%s", error)
 
     def _state(self, state: State, message: str) -> None:
         if state == "loading":
@@ -300,13 +289,10 @@ def code_action(
     document = ls.session.documents.get(uri)
     if offers is None or document is None:
         return []
-    version, diagnostics = document.version, []
-    for one in params.context.diagnostics if REPAIR in wanted else ():
-        start, end = protocol.position(one.range.start), protocol.position(one.range.end)
-        diagnostics.append((document.offset(start), document.offset(end), one))
+    told = protocol.code_actions(params, document, ls.client_capabilities)
 
     async def found() -> list[lsp.CodeAction | lsp.Command]:
-        return protocol.code_actions(await offers, params, version, diagnostics, ls.client_capabilities)
+        return told(await offers)
 
     return asyncio.ensure_future(found())
 
@@ -325,14 +311,15 @@ def resolve(ls: Server, action: lsp.CodeAction) -> asyncio.Task[lsp.CodeAction] 
 def rewrite(ls: Server, *arguments: Any) -> asyncio.Task[dict[str, Any]]:
     """Rewrites what the argument says, {uri, range, version?, kind?, instruction?, strength?}, and has it applied."""
     if not protocol.applies_edits(ls.client_capabilities):
-        raise Refusal("this editor does not apply the edits of a server", REFUSALS["failed"])
+        raise protocol.Refusal.to(RefusedError("failed", "this editor does not apply the edits of a server"))
     wanted = _begun(ls, arguments[0] if len(arguments) == 1 else None)
 
     async def applied() -> dict[str, Any]:
         edit = await _edit(ls, wanted)
         answer = await ls.workspace_apply_edit_async(lsp.ApplyWorkspaceEditParams(edit, wanted.order.title))
         if not answer.applied:
-            raise Refusal(f"the editor did not take the edit: {answer.failure_reason or CHANGED}", REFUSALS["failed"])
+            why_not = f"the editor did not take the edit: {answer.failure_reason or 'it gave no reason'}"
+            raise protocol.Refusal.to(RefusedError("failed", why_not))
         return {"applied": True}
 
     return _with_bar(ls, wanted, applied())
@@ -344,35 +331,26 @@ def _begun(ls: Server, data: Any) -> Rewrite:
     except ValueError as error:
         raise JsonRpcInvalidParams(f"{protocol.REWRITE}: {error}") from None
     except RefusedError as error:
-        raise Refusal(str(error), REFUSALS[error.kind]) from None
+        raise protocol.Refusal.to(error) from None
 
 
 async def _edit(ls: Server, wanted: Rewrite) -> lsp.WorkspaceEdit:
     try:
         edit = await ls.session.rewrites.edit(wanted)
     except RefusedError as error:
-        raise Refusal(str(error), REFUSALS[error.kind]) from None
+        raise protocol.Refusal.to(error) from None
     document = ls.session.documents.get(wanted.order.uri)  # no step of the loop after it was found unchanged
     assert document is not None
     return protocol.workspace_edit(edit, document, ls.client_capabilities)
 
 
 def _with_bar(ls: Server, wanted: Rewrite, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    token = ls.bars.open(wanted.drop)
-    if token:
-        ls.later(ls.bars.show(token, wanted.order.title.removeprefix("Midspan: ")))
     task = asyncio.ensure_future(work)
-
-    def over(_: object) -> None:
-        wanted.drop()  # a task cancelled before its first step never runs at all, and the job is queued already
-        ls.bars.close(token)
-
-    task.add_done_callback(over)
+    task.add_done_callback(lambda _: wanted.drop())  # as in `_answer`
+    bar = ls.bars.around(task, wanted.order.title.removeprefix("Midspan: "), wanted.drop)
+    if bar is not None:
+        ls.later(bar)
     return task
-
-
-def progress_cancelled(ls: Server, params: lsp.WorkDoneProgressCancelParams) -> None:
-    ls.bars.cancel(params.token)
 
 
 def execute_command(ls: Server, params: lsp.ExecuteCommandParams) -> Any:
@@ -410,7 +388,7 @@ FEATURES: tuple[tuple[str, Callable[..., Any], Any], ...] = (
     (lsp.TEXT_DOCUMENT_COMPLETION, completion, MENU),
     (lsp.TEXT_DOCUMENT_CODE_ACTION, code_action, ACTIONS),
     (lsp.CODE_ACTION_RESOLVE, resolve, None),
-    (lsp.WINDOW_WORK_DONE_PROGRESS_CANCEL, progress_cancelled, None),
+    (lsp.WINDOW_WORK_DONE_PROGRESS_CANCEL, lambda ls, params: ls.bars.cancel(params.token), None),
     (lsp.WORKSPACE_EXECUTE_COMMAND, execute_command, None),
 )
 COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (

@@ -1,7 +1,7 @@
 """Drafts of the network's causal mode, and what it says about drafts.
 
-`causal` lets it write on, mixed with n-grams of the file and of the files beside it; `evidence` says how well what
-stands right of the gap follows from a draft. Knows nothing of canvases, files or syntax: it sees the ids it is given.
+`causal` lets it write on, mixed with the file's n-grams; `evidence` says how well what stands right of the gap follows
+from a draft. Knows nothing of canvases, files or syntax: it sees the ids it is given.
 """
 
 from __future__ import annotations

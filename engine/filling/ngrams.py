@@ -1,7 +1,8 @@
-"""N-grams: what followed the last few tokens elsewhere, in the file around the gap and in a library.
+"""N-grams: what followed the last few tokens elsewhere in the file around the gap.
 
-The file's own are found by a scan, never stale; a library's by an index of which token stands where. Knows nothing of
-networks or text.
+No table is kept: a scan of a few thousand ids takes microseconds and is never stale. Those of other files are left out:
+with any of eight weights they changed no more than one causal draft in two hundred for the better, and cost the
+tokenizing of all that text. Knows nothing of networks or text.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ GUESS = 6
 # Weight of the file's n-gram against the network, by how many tokens of context match (index 0: none); of five
 # scales tried on the tune packages this one gave most exact lines.
 ORDER_WEIGHT = (0.0, 0.02, 0.1, 0.18, 0.25, 0.3, 0.35)
-LIBRARY_ORDER = 2  # tokens of context that must match before a library is heard
-LIBRARY_WEIGHT = 0.7  # of a library's n-gram, as a share of the file's own weight
 
 
 @dataclass(frozen=True)
@@ -35,43 +34,21 @@ class Followers:
 NOTHING = Followers(np.empty(0, np.int64), np.empty(0), 0, 0.0)
 
 
-class Index:
-    """Where each token stands in an array of ids [N]; negative ids are gaps: they match nothing and follow nothing."""
-
-    def __init__(self, ids: np.ndarray) -> None:
-        self.ids = ids
-        self._order = np.argsort(ids, kind="stable")
-        self._sorted = ids[self._order]
-
-    def behind(self, id_: int) -> np.ndarray:
-        """Places of the tokens right behind each `id_`, in order."""
-        first, last = np.searchsorted(self._sorted, (id_, id_ + 1))
-        places = self._order[first:last] + 1
-        return places[places < len(self.ids)]
-
-
 class NGrams:
-    """Of a file, and of a library where there is one. Matches longer than MAX_ORDER count as MAX_ORDER."""
+    """Of an array of ids [N]; negative ones are gaps: they match nothing and follow nothing. Matches longer than
+    MAX_ORDER count as MAX_ORDER."""
 
-    def __init__(self, file_ids: np.ndarray, library: Index | None = None) -> None:
-        self._file_ids, self._library = file_ids, library
+    def __init__(self, file_ids: np.ndarray) -> None:
+        self._file_ids = file_ids
         self._places = np.flatnonzero(file_ids >= 0)
         self._known: dict[tuple[int, ...], Followers] = {}
 
     def after(self, context: Sequence[int]) -> Followers:
-        """What followed the longest match of the context's end: in the library only where that is longer there."""
+        """What followed the longest match of the context's end."""
         end = tuple(context[-MAX_ORDER:])
         if end not in self._known:
-            self._known[end] = self._after(end)
+            self._known[end] = _followers(self._file_ids, self._places, end)
         return self._known[end]
-
-    def _after(self, context: Sequence[int]) -> Followers:
-        own = _followers(self._file_ids, self._places, context, 0, 1.0)
-        if self._library is None or own.matched == MAX_ORDER or not context:
-            return own
-        ids, places = self._library.ids, self._library.behind(context[-1])
-        other = _followers(ids, places[ids[places] >= 0], context, 1, LIBRARY_WEIGHT)
-        return other if other.matched > max(own.matched, LIBRARY_ORDER - 1) else own
 
     def foresee(self, context: Sequence[int]) -> list[int]:
         """What the n-grams alone would write next, while they are fairly sure; at most GUESS tokens.
@@ -90,17 +67,16 @@ class NGrams:
         return guess
 
 
-def _followers(ids: np.ndarray, places: np.ndarray, context: Sequence[int], matched: int, scale: float) -> Followers:
-    """places: of ids that are no gap, behind the last `matched` tokens of the context."""
-    if len(places) == 0:
-        return NOTHING
-    for back in range(matched + 1, min(MAX_ORDER, len(context)) + 1):
+def _followers(ids: np.ndarray, places: np.ndarray, context: Sequence[int]) -> Followers:
+    """places: of the ids that are no gap."""
+    matched = 0
+    for back, id_ in enumerate(reversed(context), start=1):
         narrower = places[places >= back]
-        narrower = narrower[ids[narrower - back] == context[-back]]
+        narrower = narrower[ids[narrower - back] == id_]
         if len(narrower) == 0:
             break
         places, matched = narrower, back
     if matched == 0:
         return NOTHING
     found, counts = np.unique(ids[places], return_counts=True)
-    return Followers(found, counts / counts.sum(), matched, scale * ORDER_WEIGHT[matched])
+    return Followers(found, counts / counts.sum(), matched, ORDER_WEIGHT[matched])

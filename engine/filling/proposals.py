@@ -18,11 +18,11 @@ from ..tokens import Tokens, banned_ids
 from .copies import REACH, Draft, Library, copies
 from .drafts import CAUSAL, causal
 from .gap import Candidate, Gap
-from .ngrams import Index, NGrams
+from .ngrams import NGrams
 
 N_COPIES, N_LIBRARY = 4, 3
 KEPT_LIBRARIES = 4
-BORDER = -1  # among token ids: nothing matches here, and nothing follows
+BORDER = -1  # among token ids: where the gap is
 MOST_CHARACTERS = 8  # of a copy, per slot of the gap
 
 
@@ -31,21 +31,21 @@ class Proposals:
         self._network, self._tokens = network, tokens
         self._unwritable = banned_ids(tokens, frozenset(), False).to(network.device)
         self._newlines = frozenset(tokens.newline.nonzero().squeeze(1).tolist())
-        self._line_ids = lru_cache(maxsize=32_768)(lambda line: np.array(tokens.encode(line), np.int64))
-        self._libraries = lru_cache(maxsize=KEPT_LIBRARIES)(lambda texts: (Library(texts), Index(self._ids_of(texts))))
+        self._line_ids = lru_cache(maxsize=8192)(lambda line: np.array(tokens.encode(line), np.int64))
+        self._libraries = lru_cache(maxsize=KEPT_LIBRARIES)(Library)
 
     def of(self, gap: Gap, patience: Patience) -> list[Candidate]:
         """In no order; the same text may come twice."""
-        library, index = self._libraries(gap.library) if gap.library else (None, None)
         drafts = copies(gap.prefix, gap.suffix, N_COPIES)
-        drafts += library.copies(gap.prefix, gap.suffix, N_LIBRARY) if library else []
+        if gap.library:
+            drafts += self._libraries(gap.library).copies(gap.prefix, gap.suffix, N_LIBRARY)
         found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
         end_ids = self._newlines if gap.single_line else frozenset()
         ids, ended = causal(
             self._network,
             gap.cache,
             gap.frame.prefix_ids,
-            NGrams(self._file_ids(gap), index),
+            NGrams(self._file_ids(gap)),
             self._unwritable,
             end_ids,
             gap.n_slots + gap.frame.n_seams,
@@ -76,17 +76,12 @@ class Proposals:
         return replace(draft, text=text, ids=self._ids(gap, text))
 
     def _file_ids(self, gap: Gap) -> np.ndarray:
-        """Token ids of the text around the gap, BORDER where the gap is."""
+        """Token ids of the text around the gap, BORDER between."""
         # What was healed would be found behind the prefix, and be all that ever follows it.
         before, after = gap.prefix[: len(gap.prefix) - len(gap.frame.typed)][-REACH:], gap.suffix[:REACH]
-        return self._ids_of((before, after))
-
-    def _ids_of(self, texts: Sequence[str]) -> np.ndarray:
-        """Token ids of the texts, line by line, with a BORDER behind each."""
-        pieces = []
-        for text in texts:
-            pieces += [self._line_ids(line) for line in text.splitlines(keepends=True)]
-            pieces.append(np.array([BORDER], np.int64))
+        pieces = [self._line_ids(line) for line in before.splitlines(keepends=True)]
+        pieces.append(np.array([BORDER], np.int64))
+        pieces += [self._line_ids(line) for line in after.splitlines(keepends=True)]
         return np.concatenate(pieces)
 
 

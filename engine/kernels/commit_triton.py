@@ -24,7 +24,7 @@ PLACES: tl.constexpr = tl.constexpr(MOST_SLOTS)
 @triton.jit
 def noise_of(seed, slot, VOCAB: tl.constexpr):
     """`stream.noise_places`: at places that no draw of the head counts."""
-    return tl.rand(seed, VOCAB * PLACES + slot)
+    return tl.rand(seed, slot + VOCAB * PLACES)
 
 
 @triton.jit

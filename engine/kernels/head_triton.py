@@ -22,6 +22,7 @@ from .weights_triton import channel_scaled, compiled_for, operands, tile_product
 
 SCALE: tl.constexpr = tl.constexpr(FULL_SCALE)
 BAN: tl.constexpr = tl.constexpr(BANNED)
+OUT: tl.constexpr = tl.constexpr(-2.0)
 FIELDS = 6  # per slot and tile: peak, sum, sum of e * l, argmax, best draw, its token
 
 
@@ -62,18 +63,17 @@ def head_kernel(
     # Rounded as a linear layer in this dtype would; tanh(x) = 2 sigmoid(2x) - 1.
     capped = 2.0 * tl.sigmoid(acc.to(hidden.dtype.element_ty).to(tl.float32) * (2.0 / cap)) - 1.0
     bits = tl.load(banned + inside).to(tl.int32)[:, None] & tl.load(kinds + row, mask=live, other=0)[None, :]
-    out = (bits != 0) | (token >= VOCAB)[:, None]
-    stored = tl.where(out, BAN, tl.floor(capped * SCALE + 0.5).to(tl.int32)).to(tl.int16)
+    capped = tl.where((bits != 0) | (token >= VOCAB)[:, None], OUT, capped)  # beyond what a tanh can be
+    stored = tl.where(capped == OUT, BAN, tl.floor(capped * SCALE + 0.5).to(tl.int32)).to(tl.int16)
     place = row[None, :].to(tl.int64) * VOCAB + token[:, None]
     tl.store(fixed + place, stored, mask=live[None, :] & (token < VOCAB)[:, None])
 
-    logits = capped * (cap / tl.load(knobs))
-    logits = tl.where(out, -float("inf"), logits)
+    # Finite, because 0 * -inf would make the entropy NaN; and far enough for an exponential to be zero.
+    logits = tl.where(capped == OUT, -1e30, capped * (cap / tl.load(knobs)))
     peak = tl.max(logits, 0)
-    safe = tl.where(peak == -float("inf"), 0.0, peak)
-    weights = tl.exp(logits - safe[None, :])
+    weights = tl.exp(logits - peak[None, :])
     total = tl.sum(weights, 0)
-    moment = tl.sum(weights * tl.where(out, 0.0, logits), 0)
+    moment = tl.sum(weights * logits, 0)
     first = tl.min(tl.where(logits == peak[None, :], token[:, None], VOCAB), 0)
     n_tiles = tl.num_programs(0) // n_row_blocks
     statistics += row.to(tl.int64) * n_tiles + tile
@@ -157,7 +157,8 @@ def head_triton(
     fixed, statistics = empty(n_rows, vocab, dtype=torch.int16), empty(FIELDS, n_rows, n_tiles)
     start(
         head_kernel, (n_row_blocks * n_tiles,), launch,
-        hidden, data, scales, banned, slots.numbers, slots.kinds, knobs, seed, fixed, statistics,
+        hidden, data, scales, banned, slots.numbers, slots.kinds, knobs, seed if seed is not None else knobs,
+        fixed, statistics,
         n_rows, n_row_blocks, cap, DEPTH=depth, VOCAB=vocab, KIND=kind, DRAW=seed is not None,
         BLOCK_ROWS=launch.rows, BLOCK_COLUMNS=launch.columns, BLOCK_DEPTH=launch.depth, **compiled_for(hidden),
     )  # fmt: skip

@@ -174,12 +174,13 @@ def channel_scaled(acc, scales, row, KIND: tl.constexpr):
     return acc
 
 
-def operands(weight: Tensor | Packed) -> tuple[Tensor, Tensor | None, str]:
-    """Data as the kernels read it, scales, and their KIND: a tensor of any float dtype is "plain"."""
+def operands(weight: Tensor | Packed) -> tuple[Tensor, Tensor, str]:
+    """Data as the kernels read it, scales, and their KIND: a tensor of any float dtype is "plain". What has no scales
+    is its own: Triton 3.6 cannot hand None from one function to the next."""
     if isinstance(weight, Tensor):
-        return weight, None, "plain"
-    if weight.kind == "bf16":
-        return weight.data, None, "plain"
+        return weight, weight, "plain"
+    if weight.scale is None:
+        return weight.data, weight.data, "plain"
     assert (GROUP, PLANE) == (32, 16), "tile_product is written for these"
     return weight.data.view(torch.int16), weight.scale, weight.kind
 

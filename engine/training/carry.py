@@ -1,6 +1,7 @@
 """Files in parts, for a training machine that only small transfers reach.
 
-    python -m midspan.engine.training.carry split FOLDER PARTS [--mb 32]    FOLDER's files, compressed, as part.000 …
+    python -m midspan.engine.training.carry split FOLDER PARTS [--mb 32] [--only SUBFOLDER ...]
+                                                                            FOLDER's files, compressed, as part.000 …
     python -m midspan.engine.training.carry join PARTS FOLDER               and back; every part has to be there
 
 The parts are one xz-compressed tar archive, cut; a checksum of the whole stands in `parts.json`, which is written last,
@@ -21,13 +22,13 @@ from pathlib import Path
 INDEX = "parts.json"
 
 
-def split(folder: Path, parts: Path, part_bytes: int) -> list[Path]:
-    """Writes the parts of `folder` into `parts` and returns them."""
+def split(folder: Path, parts: Path, part_bytes: int, only: Sequence[str] = ()) -> list[Path]:
+    """Writes the parts of `folder`, or of some folders in it, into `parts` and returns them."""
     parts.mkdir(parents=True, exist_ok=True)
     archive = parts / "whole.tar.xz"
     with lzma.open(archive, "wb", preset=6) as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
+            if path.is_file() and (not only or path.relative_to(folder).parts[0] in only):
                 tar.add(path, path.relative_to(folder))
     digest, written = hashlib.blake2b(digest_size=16), []
     with archive.open("rb") as whole:
@@ -80,9 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--mb", type=float, default=32, help="size of a part")
+    parser.add_argument("--only", nargs="+", default=[], help="folders in it, instead of all it holds")
     args = parser.parse_args(argv)
     if args.what == "split":
-        for path in split(args.source, args.target, int(args.mb * 1e6)):
+        for path in split(args.source, args.target, int(args.mb * 1e6), args.only):
             print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
         return 0
     try:

@@ -6,15 +6,15 @@ first.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from .corpus import Documents, cache_directory
+from .corpus import Documents
 from .examples import cut_point
 
 LONGEST_LINE = 120
@@ -28,8 +28,8 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Case:
-    """prefix + truth + suffix is a whole file, of that path within its package; the truth ends where a line does.
-    beside: the files of its folder by their paths, those of most worth first."""
+    """prefix + truth + suffix is a whole file, `path` its package's name and its place there; the truth ends where a
+    line does. beside: the files of its folder by their paths, those of most worth first."""
 
     prefix: str
     truth: str
@@ -47,7 +47,7 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
     """kind "line": all of a line behind its indentation; "rest": from a place inside it on; "lines": two to MOST_LINES
     lines, none of them blank. Lines by their share of the text, so long files count for more."""
     documents = Documents(split, language)
-    folders = Folders(split, language, documents)
+    folders = Folders(documents)
     shares = documents.sizes / documents.sizes.sum()
     rng = np.random.default_rng(seed)
     found: list[Case] = []
@@ -77,28 +77,28 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
 
 
 class Folders:
-    """Which files of a split stand beside each other."""
+    """Which files of a split stand beside each other. paths: of each, behind its package's name."""
 
-    def __init__(self, split: str, language: str, documents: Documents) -> None:
-        index = cache_directory() / "corpus" / f"{split}.{language}.index.jsonl"
-        entries = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
-        self.paths: list[str] = [entry["path"] for entry in entries]
-        self._documents = documents
-        self._folders = [(entry["package"], PurePosixPath(entry["path"]).parent) for entry in entries]
-        self._files: dict[object, list[int]] = defaultdict(list)
-        for number, folder in enumerate(self._folders):
-            self._files[folder].append(number)
+    def __init__(self, documents: Documents) -> None:
+        named = zip(documents.packages, documents.paths, strict=True)
+        self.paths = [f"{package.split()[0]}/{path}" for package, path in named]
+        self._text = cache(documents.__getitem__)
+        self._files: dict[PurePosixPath, list[int]] = defaultdict(list)
+        for number, path in enumerate(self.paths):
+            self._files[PurePosixPath(path).parent].append(number)
 
     def beside(self, index: int, text: str) -> tuple[tuple[str, str], ...]:
         """Paths and texts of the files beside file `index`, whose text is `text` but for a gap."""
         imported = set(_WORD.findall(" ".join(_IMPORT.findall(text))))
-        others = [number for number in self._files[self._folders[index]] if number != index]
+        others = [number for number in self._files[PurePosixPath(self.paths[index]).parent] if number != index]
         others.sort(key=lambda number: (PurePosixPath(self.paths[number]).stem not in imported, self.paths[number]))
         found: list[tuple[str, str]] = []
         room = MOST_BESIDE
         for number in others:
-            text = self._documents[number]
-            if len(text) <= min(LONGEST_FILE, room) and len(found) < MOST_FILES:
-                found.append((self.paths[number], text))
-                room -= len(text)
+            text = self._text(number)
+            most = min(LONGEST_FILE, room)
+            kept = text if len(text) <= most else text[: text.rfind("\n", 0, most) + 1]
+            if kept and len(found) < MOST_FILES:
+                found.append((self.paths[number], kept))
+                room -= len(kept)
         return tuple(found)

@@ -71,8 +71,16 @@ class Documents:
     @property
     def packages(self) -> list[str]:
         """ "name version" of the package that each document is from."""
+        return [entry["package"] for entry in self._index()]
+
+    @property
+    def paths(self) -> list[str]:
+        """Of each document, within its package."""
+        return [entry["path"] for entry in self._index()]
+
+    def _index(self) -> list[dict[str, str]]:
         lines = self._base.with_name(self._base.name + ".index.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line)["package"] for line in lines]
+        return [json.loads(line) for line in lines]
 
     @property
     def sizes(self) -> np.ndarray:

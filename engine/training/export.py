@@ -19,6 +19,7 @@ from .. import bundled
 from ..checkpoints import checkpoint
 from .corpus import cache_directory
 from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape
+from .int8 import save_int8
 from .runs import trained_network
 
 GENERATION = {
@@ -48,9 +49,13 @@ def manifest(clock: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def export(name: str, label: str, directory: Path) -> None:
+def export(name: str, label: str, directory: Path, int8: bool = False) -> None:
+    """Writes the directory. int8: a byte per weight instead of two."""
     network, clock = trained_network(name, label)
-    checkpoint.save(network, directory, dtype=torch.bfloat16)
+    if int8:
+        save_int8(network, directory)
+    else:
+        checkpoint.save(network, directory, dtype=torch.bfloat16)
     shutil.copy(cache_directory() / "tokenizer" / "tokenizer.json", directory / "tokenizer.json")
     for file, content in (("generation_config.json", GENERATION), ("midspan.json", manifest(clock))):
         (directory / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -61,8 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, nargs="?", default=Path(bundled.__path__[0]) / "midspan-mini")
     parser.add_argument("--name", required=True, help="the run's folder under the cache directory")
     parser.add_argument("--checkpoint", default="final", help="latest, before-decay or final")
+    parser.add_argument("--int8", action="store_true", help="a byte per weight and a scale per row, not bfloat16")
     args = parser.parse_args(argv)
-    export(args.name, args.checkpoint, args.directory)
+    export(args.name, args.checkpoint, args.directory, args.int8)
     print(f"{args.directory}: {sum(file.stat().st_size for file in args.directory.iterdir()) / 2**20:.1f} MiB")
     return 0
 

@@ -1,7 +1,8 @@
 """Fits the gate on the `tune` packages: `python -m midspan.engine.training.fit_gate [DIRECTORY]`.
 
 Asks the engine for gaps of which the truth is known and learns from every candidate whether it was exactly right:
-logistic regression by Newton's method, with a small ridge. Writes `gate.json` into the checkpoint directory.
+logistic regression by Newton's method, with a small ridge. Most gaps come with the files beside theirs, as in a
+workspace, some alone. Writes `gate.json` into the checkpoint directory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..filling.gate import FEATURES, GATE, features
 from .cases import cases
 
 RIDGE = 1.0
+ALONE = 4  # one gap in so many is filled as if no file stood beside its own
 
 
 def fit(rows: np.ndarray, right: np.ndarray, n_steps: int = 50) -> np.ndarray:
@@ -48,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: list[list[float]] = []
     right: list[bool] = []
     found = [case for kind in ("rest", "line") for case in cases("tune", kind, args.cases // 2, seed=1)]
-    for case in track(found, description="tune"):
-        infill = engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=32))
+    for number, case in enumerate(track(found, description="tune")):
+        library = case.library if number % ALONE else ()
+        infill = engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=32, library=library))
         signs = [one.signs for one in infill.candidates if one.signs]
         rows += features(signs)
         right += [one.text.strip() == case.truth.strip() for one in infill.candidates if one.signs]

@@ -39,7 +39,7 @@ MINI_WIDE = replace(
     num_hidden_layers=9,
     num_attention_heads=7,
     layer_types=(SLIDING, SLIDING, FULL) * 3,
-    sliding=replace(MINI.sliding, num_key_value_heads=1),
+    sliding=replace(MINI.sliding, num_key_value_heads=1, window=1024),
     full=replace(MINI.full, num_key_value_heads=1),
     moe_intermediate_size=320,
 )

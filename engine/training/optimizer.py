@@ -7,6 +7,7 @@ orthogonalises its share of the matrices. Knows nothing of losses, data or sched
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalize(g: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrix to g [..., m, n], roughly: singular values end near 1."""
+    """The nearest (semi-)orthogonal matrix to each g [B, m, n], roughly: singular values end near 1."""
     a, b, c = NS_COEFFICIENTS
     x = g.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
@@ -27,8 +28,21 @@ def orthogonalize(g: Tensor) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(NS_STEPS):
         gram = x @ x.transpose(-2, -1)
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.transpose(-2, -1) if tall else x
+
+
+def orthogonalize_all(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each [..., m, n], those of one shape in one product: a GPU would otherwise spend its time on launches."""
+    by_shape: dict[torch.Size, list[str]] = {}
+    for name, grad in gradients.items():
+        by_shape.setdefault(grad.shape[-2:], []).append(name)
+    updates: dict[str, Tensor] = {}
+    for shape, names in by_shape.items():
+        flat = [gradients[name].reshape(-1, *shape) for name in names]
+        pieces = orthogonalize(torch.cat(flat)).split([len(one) for one in flat])
+        updates |= {name: piece.view_as(gradients[name]) for name, piece in zip(names, pieces, strict=True)}
+    return updates
 
 
 class Optimizer:
@@ -66,20 +80,18 @@ class Optimizer:
         self.steps += 1
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         muon = [name for name in self.params if self.group(name) == "muon"]
-        updates = {}
+        mine = {}
         for i, name in enumerate(muon):
-            grad = grads[name]
-            momentum = self.first[name]
-            momentum.lerp_(grad.float(), 0.05)
+            momentum = self.first[name].lerp_(grads[name].float(), 0.05)
             if i % world == rank:
-                updates[name] = orthogonalize(grad.float().lerp_(momentum, 0.95))
-            else:
-                updates[name] = torch.zeros_like(grad, dtype=torch.bfloat16)
+                mine[name] = grads[name].float().lerp_(momentum, 0.95)
+        updates = orthogonalize_all(mine)
         if world > 1:
-            flat = torch.cat([u.reshape(-1) for u in updates.values()])
+            empty = {name: torch.zeros_like(grads[name], dtype=torch.bfloat16) for name in muon if name not in updates}
+            flat = torch.cat([(updates | empty)[name].reshape(-1) for name in muon])
             dist.all_reduce(flat)
-            for name, piece in zip(updates, flat.split([u.numel() for u in updates.values()]), strict=True):
-                updates[name] = piece.view_as(updates[name])
+            pieces = flat.split([grads[name].numel() for name in muon])
+            updates = {name: piece.view_as(grads[name]) for name, piece in zip(muon, pieces, strict=True)}
         for name, update in updates.items():
             rows, cols = update.shape[-2:]
             lr = self.lr["muon"] * scale

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from safetensors.torch import load_file, save_file
 
 from ..network import Network
@@ -24,8 +25,9 @@ def run_directory(name: str) -> Path:
     return cache_directory() / "runs" / name
 
 
-def resident_gib() -> float:
-    return psutil.Process().memory_info().rss / 2**30
+def peak_gib() -> float:
+    """The most memory this process has been resident with. That of a training does not shrink."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 class Run:
@@ -39,7 +41,7 @@ class Run:
     def log(self, head: Mapping[str, int], record: Mapping[str, float]) -> None:
         """One line of JSON, to `log.jsonl` and to standard output."""
         rounded = {key: round(value, 4) for key, value in record.items()}
-        line = json.dumps({**head, **rounded, "rss": round(resident_gib(), 2)})
+        line = json.dumps({**head, **rounded, "rss": round(peak_gib(), 2)})
         print(line, flush=True)
         with (self.directory / "log.jsonl").open("a") as file:
             file.write(line + "\n")

@@ -28,7 +28,7 @@ from .loss import CHUNK, DEVICE_CHUNK, SoftcappedCrossEntropy
 from .mini import SHAPES, initialize
 from .optimizer import Optimizer
 from .packed import PackedForward
-from .runs import Run, resident_gib
+from .runs import Run, peak_gib
 from .validation import held, measure
 
 WARMUP_STEPS = 60
@@ -71,16 +71,20 @@ class Trainer:
         self.chunk = CHUNK if self.device.type == "cpu" else DEVICE_CHUNK
         cap = self.network.config.final_logit_softcapping
         self.loss = SoftcappedCrossEntropy(cap, compiled=not args.eager, chunk=self.chunk)
-        self.tokenizer = Tokenizer.from_file(str(cache_directory() / "tokenizer" / "tokenizer.json"))
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         if self.files.has("latest"):
             self.restore("latest")
         elif args.start:
             self.restore(args.start)
             self.seconds = 0.0
-        stream = Stream(self.tokenizer, self.shape, args.seed + 1000 * self.step + rank, args.noise)
-        # Batches are made beside the training where a device trains faster than one core can cut and tokenise.
-        self.batches = iter(DataLoader(stream, batch_size=None, num_workers=args.workers))
+        self.batches: Iterator[Batch] = iter(())
+
+    def open_corpus(self) -> None:
+        """Batches are made beside the training where a device trains faster than one core can cut and tokenise."""
+        self.tokenizer = Tokenizer.from_file(str(cache_directory() / "tokenizer" / "tokenizer.json"))
+        seed = self.args.seed + 1000 * self.step + self.rank
+        stream = Stream(self.tokenizer, self.shape, seed, self.args.noise)
+        self.batches = iter(DataLoader(stream, batch_size=None, num_workers=self.args.workers))
 
     def progress(self) -> float:
         return self.seconds / (60 * self.args.minutes)
@@ -167,7 +171,7 @@ class Trainer:
                 if now - evaluated > EVALUATE_SECONDS:
                     self.log(self.evaluate())
                     evaluated = self.now()
-            if resident_gib() > self.args.memory:
+            if peak_gib() > self.args.memory:
                 raise MemoryError(f"process {self.rank} grew past {self.args.memory} GiB; resume with the same command")
         if self.rank == 0:
             self.save("latest")
@@ -230,6 +234,7 @@ def work(rank: int, args: argparse.Namespace) -> None:
         store = f"tcp://127.0.0.1:{args.port}"
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=args.processes)
     trainer = Trainer(args, rank)
+    trainer.open_corpus()
     if args.overfit:
         sys.exit(0 if overfit(trainer, args.overfit) else 1)
     trainer.run()

@@ -4,7 +4,8 @@ Each has a token of its own, and goes at any time: before the client has agreed 
 Knows nothing of what is computed.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 TITLE = "Midspan: rewriting"
@@ -23,16 +24,20 @@ class Bars:
         self._open: dict[str, Callable[[], None]] = {}  # what cancels it, by token
         self._shown: set[str] = set()
 
-    def open(self, cancel: Callable[[], None]) -> str:
-        """The token of a new bar, which `show` makes appear; "" for a client without bars."""
+    def around(
+        self, task: asyncio.Task[Any], message: str, cancel: Callable[[], None]
+    ) -> Coroutine[Any, Any, None] | None:
+        """A bar for as long as the task takes, where the client has bars; what is returned has to be awaited for it to
+        appear. cancel: what the user does with it."""
         if not self.supported:
-            return ""
+            return None
         self._count += 1
         token = f"midspan-rewrite-{self._count}"
         self._open[token] = cancel
-        return token
+        task.add_done_callback(lambda _: self._close(token))
+        return self._show(token, message)
 
-    async def show(self, token: str, message: str) -> None:
+    async def _show(self, token: str, message: str) -> None:
         try:
             await self._create(token)
         except Exception:  # a client that says it has bars and refuses one: then without
@@ -46,7 +51,7 @@ class Bars:
         if isinstance(token, str) and (cancel := self._open.get(token)) is not None:
             cancel()
 
-    def close(self, token: str) -> None:
+    def _close(self, token: str) -> None:
         self._open.pop(token, None)
         if token in self._shown:
             self._shown.discard(token)

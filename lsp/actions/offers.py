@@ -49,7 +49,7 @@ def asked_for(only: Sequence[str] | None) -> frozenset[str]:
     return frozenset(
         kind
         for kind in TITLES
-        if only is None or any(name == "" or kind == name or kind.startswith(f"{name}.") for name in only)
+        if only is None or any(name in ("", kind) or kind.startswith(f"{name}.") for name in only)
     )
 
 

@@ -54,10 +54,10 @@ def broken_lines(syntax: "Syntax", start: int, end: int) -> tuple[int, int] | No
         return None
     low, high = line_start(text, start), line_end(text, max(start, end))
     spans = [(syntax.point(flaw.start), syntax.point(flaw.end)) for flaw in syntax.flaws]
-    touching = [(first, last) for first, last in spans if low <= first <= high or (first < low and low < last <= high)]
+    touching = [(first, last) for first, last in spans if low <= first <= high or first < low < last <= high]
     if not touching:
         # A header without its colon, a line without its semicolon: parsers see it a line of code later, or earlier.
-        beside = [*_lines_above(text, low, 1), *_line_below(text, high)]
+        beside = [*([_line_above(text, low)] if low else []), *_line_below(text, high)]
         touching = [(first, last) for first, last in spans for at in beside if at <= first <= line_end(text, at)]
     if not touching:
         return None
@@ -105,17 +105,22 @@ def _lines_above(text: str, offset: int, most: int) -> list[int]:
     found: list[int] = []
     at = line_start(text, offset)
     while at > 0 and len(found) < most:
-        at = line_start(text, at - (2 if text[at - 2 : at] == "\r\n" else 1))
+        at = _line_above(text, at)
         if text[at : line_end(text, at)].strip():
             found.append(at)
     return found
 
 
+def _line_above(text: str, at: int) -> int:
+    """Where the line above begins, for a line that begins at `at` and is not the first."""
+    return line_start(text, at - (2 if text[at - 2 : at] == "\r\n" else 1))
+
+
 def _line_below(text: str, offset: int) -> list[int]:
-    """Where the nearest line below that is not blank begins."""
-    rest = text[line_end(text, offset) :]
-    code = rest.lstrip()
-    return [line_start(text, len(text) - len(code))] if code else []
+    """Where the line below begins, if there is one."""
+    at = line_end(text, offset)
+    at += 2 if text.startswith("\r\n", at) else 1
+    return [at] if at <= len(text) else []
 
 
 def _content(text: str, at: int) -> tuple[int, int]:

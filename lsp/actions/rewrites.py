@@ -18,9 +18,10 @@ from ..complete import follow
 from ..documents import Document, Documents, Position
 from ..settings.settings import Settings
 from ..worker import Job, JobError, Worker
+from .desk import Bounds
 from .offers import INSTRUCTION, REFILL, TITLES, Offer, offers
 from .repairs import Edit
-from .rewriting import Bounds, NothingBetterError, Wish, rewritten
+from .rewriting import NothingBetterError, Wish, rewritten
 
 if TYPE_CHECKING:
     from ...engine import Engine

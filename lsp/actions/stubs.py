@@ -125,16 +125,13 @@ def _comments_and_code(inner: str, syntax: "Syntax") -> tuple[list[str], str]:
     kept: list[str] = []
     code: list[str] = []
     quote = ""
+    markers = (*syntax.language.line_comments, *(() if syntax.language.indented else ("/*", "*")))
     for line in re.split(r"\r\n|\r|\n", inner):
         words = line.strip()
         if quote:
             kept.append(words)
             quote = "" if words.endswith(quote) else quote
-        elif (
-            words.startswith(syntax.language.line_comments)
-            or words.startswith(("/*", "*"))
-            and not syntax.language.indented
-        ):
+        elif words.startswith(markers):
             if _BARE_TODO.fullmatch(words) is None:
                 kept.append(words)
         elif syntax.language.indented and words.startswith(syntax.language.long_quotes):

@@ -52,13 +52,13 @@ def far_parts(syntax: "Syntax", start: int, end: int) -> str:
 
 
 def definitions(syntax: "Syntax", names: Container[str]) -> str:
-    """Signatures of what the document defines of these names, types with their members."""
+    """Signatures of what the document defines of these names, types with their members; of fields only with them."""
     from ...grammars.outline import outline, signature  # noqa: PLC0415
 
     found: dict[Definition, None] = {}
     every = outline(syntax).definitions
     for number, one in enumerate(every):
-        if one.name in names and not one.local:
+        if one.name in names and not one.local and not (one.kind == "value" and one.depth):
             found[one] = None
             if one.kind == "type":
                 found.update(dict.fromkeys(_members(one, every[number + 1 :])))

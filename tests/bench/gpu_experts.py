@@ -75,7 +75,8 @@ class Experts:
         }
 
     def check(self) -> dict[str, Any]:
-        """Error to a float32 product of the same (dequantised) weights, on poisoned memory; at most 1e-2."""
+        """Error to a float32 product of the same (dequantised) weights, on poisoned memory. "wrong" names what is off
+        by more than 1e-2; an arm that fails is noted, and the others are checked."""
         from midspan.engine.kernels.experts import experts_torch  # noqa: PLC0415
         from midspan.engine.kernels.packing import pack, unpack  # noqa: PLC0415
 
@@ -92,41 +93,40 @@ class Experts:
                         unpack(pack(m, kind), torch.float32) for m in (experts.gate_up_proj, experts.down_proj)
                     ]
                     expected = experts_torch(x.float(), w, e, *float_weights)
-                with poisoned():
-                    found[f"{name}, {routing}"] = relative(arm(0, x, w, e), expected)
-        wrong = {name: error for name, error in found.items() if not error <= 1e-2}
-        assert not wrong, f"off by more than 1e-2: {wrong}"
-        return found
+                try:
+                    with poisoned():
+                        found[f"{name}, {routing}"] = relative(arm(0, x, w, e), expected)
+                except RuntimeError as error:
+                    self.notes[f"check: {name}, {routing}"] = f"{type(error).__name__}: {str(error)[:200]}"
+        return {**found, "wrong": [name for name, error in found.items() if not error <= 1e-2]}
 
-    def measure(self) -> dict[str, Any]:
-        """One layer's experts, alignment included, averaged over all layers' weights in turn."""
+    def measure(self, routing: str, seconds: float) -> dict[str, Any]:
+        """One layer's experts, alignment included, averaged over all layers' weights in turn. routing: "even" or
+        "skewed"."""
         layers = range(len(self.net.layers))
-        found: dict[str, Any] = {}
-        for routing in ("even", "skewed"):
-            inputs = [self.inputs(i, routing == "skewed") for i in range(4)]
-            hit = len(torch.unique(inputs[0][2])) / self.dims["num_experts"]
-            calls: dict[str, Any] = {}
-            for name, arm in self.arms().items():
-                if name == "ours int8" or (name == "transformers eager" and routing == "skewed"):
-                    continue  # int8 costs what fp8 does, and its weights would not fit beside the others
+        inputs = [self.inputs(i, routing == "skewed") for i in range(4)]
+        hit = len(torch.unique(inputs[0][2])) / self.dims["num_experts"]
+        calls: dict[str, Any] = {}
+        for name, arm in self.arms().items():
+            if name == "ours int8" or (name == "transformers eager" and routing == "skewed"):
+                continue  # int8 costs what fp8 does, and its weights would not fit beside the others
 
-                def all_layers(arm: Any = arm, inputs: Any = inputs) -> None:
-                    for i in layers:
-                        arm(i, *inputs[i % 4])
+            def all_layers(arm: Any = arm, inputs: Any = inputs) -> None:
+                for i in layers:
+                    arm(i, *inputs[i % 4])
 
-                calls[name] = all_layers if "eager" in name else captured(all_layers, self.notes, name)
-            slow = {name: calls.pop(name) for name in list(calls) if "eager" in name}
-            times = race(calls, reps=2 if self.rehearse else 20, warm_up=1 if self.rehearse else 3, each=len(layers))
-            times |= race(slow, reps=1, warm_up=1, each=len(layers))
-            for name, values in times.items():
-                kind = name.split()[-1] if name.split()[-1] in WEIGHT_BYTES else "bf16"
-                size = (
-                    3 * self.dims["num_experts"] * self.dims["moe_intermediate_size"] * self.dims["hidden_size"] * hit
-                )
-                rate = WEIGHT_BYTES[kind] * size / values["median_ms"] / 1e9
-                values["TB_per_s"] = round(rate, 3)
-                values["share_of_read_ceiling"] = round(rate / self.ceiling, 3)
-            found[routing] = {"experts_hit": round(hit, 3), **times}
-            calls.clear()
+            calls[name] = all_layers if "eager" in name else captured(all_layers, self.notes, name)
+        slow = {name: calls.pop(name) for name in list(calls) if "eager" in name}
+        few = (2, 1) if self.rehearse else (20, 3)
+        times = race(calls, *few, each=len(layers), notes=self.notes, seconds=seconds)
+        times |= race(slow, reps=1, warm_up=1, each=len(layers), notes=self.notes)
+        weights = 3 * self.dims["num_experts"] * self.dims["moe_intermediate_size"] * self.dims["hidden_size"] * hit
+        for name, values in times.items():
+            kind = name.split()[-1] if name.split()[-1] in WEIGHT_BYTES else "bf16"
+            rate = WEIGHT_BYTES[kind] * weights / values["median_ms"] / 1e9
+            values["TB_per_s"] = round(rate, 3)
+            values["share_of_read_ceiling"] = round(rate / self.ceiling, 3)
+        found = {"experts_hit": round(hit, 3), **times}
+        calls.clear()
         self.packed.clear()
         return found

@@ -1,15 +1,17 @@
-"""What syntax costs per keystroke and per request, on a 5,000-line Python file. Prints a table, then one JSON line.
+"""What syntax costs per keystroke and per request, on files of 5,000 dense lines. Prints a table, then one JSON line.
 
-`edit` is what a typed character costs at once, `reparse` what the first look at its tree costs. A request is choosing
-the span, splicing a fill, and the parse check. Budgets (design): request ≤ 5 ms at p95, keystroke ≤ 1 ms. The check
-looks at the statements around the gap, so a broken fill costs no more than a sound one; the reparse of a keystroke is
-the whole file's, and where the typed text leaves a bracket open, tree-sitter's recovery searches to the end of the
-file. Text that is not ASCII adds the conversion of positions. The last scene is a file above the cap: it has no tree.
+`edit` is what a typed character costs at once, `reparse` what the first look at its tree costs, and `bare` what
+tree-sitter takes by itself for the same keystroke: `Tree.edit` and `Parser.parse` on a tree that came from a plain
+parse, in turn before and after ours. A request is choosing the span, splicing a fill, and the parse check. Budgets
+(design): request ≤ 5 ms at p95, keystroke ≤ 1 ms. The check looks at the statements around the gap, so a broken fill
+costs no more than a sound one; the reparse of a keystroke is the whole file's, and where the typed text leaves a
+bracket open, tree-sitter's recovery searches to the end of the file. Text that is not ASCII adds the conversion of
+positions. The first file above the cap, of 5 MB, has no tree.
 
 Times are CPU milliseconds of the thread, and wall-clock ones in the JSON: a busy machine slows the former by its
 caches, the latter by its queue as well.
 
-    python tests/bench/grammars_bench.py [--lines N] [--rounds N] [--write]
+    python tests/bench/grammars_bench.py [--lines N] [--rounds N] [--only WORDS] [--write]
 """
 
 from __future__ import annotations
@@ -24,28 +26,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dense import SHAPES, source
 from midspan.grammars import Syntax, choose_span, new_errors
+from tree_sitter import Parser, Tree
 
 RESULTS = Path(__file__).parent / "results" / "grammars.json"
-METHOD = '''
-    def method_{n}(self, count: int, name: str = "{word}") -> dict[str, list[int]]:
-        """Collect what {word} needs."""
-        total = self.compute(count, name, key={n})
-        if total > 3 and count in (1, 2, {n}):
-            return {{"total": [total], name: [value * 2 for value in range({n})]}}
-        for index, item in enumerate(self.items):
-            self.seen.append((index, f"{{item}}-{{name}}"))  # {word}
-        return {{}}
-'''
-PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"'}
+PAIRS = {"(": ")", "[": "]", "{": "}", '"': '"', "`": "`"}
 
 
 def statements(line: str) -> bool:
-    return not line.lstrip().startswith(("def", "class", "if", "for"))
+    return not line.lstrip().startswith(("def", "class", "if", "for", "//", "/*")) and '"""' not in line
 
 
 def headers(line: str) -> bool:
-    return not statements(line)
+    return line.lstrip().startswith(("def", "class", "if", "for"))
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,7 @@ class Scene:
     """The cursor stands in a line of `text` that `chooses` it, and the rest of that line is still to be written."""
 
     text: str
+    language: str = "python"
     chooses: Callable[[str], bool] = statements
     closing: bool = True  # the editor has closed what the line opened
     new_line: bool = False  # instead, the cursor stands on a new line under that one
@@ -73,44 +68,50 @@ class Stopwatch:
         self.walls[stage].append((time.perf_counter() - wall) * 1e3)
 
 
-def source(n_lines: int, words: tuple[str, ...]) -> str:
-    lines: list[str] = []
-    while len(lines) < n_lines:
-        n = len(lines)
-        if n % 200 < 10:
-            lines += ["", "", f"class Group{n}(Base):"]
-        lines += METHOD.format(n=n, word=words[n % len(words)]).split("\n")[:-1]
-    return "\n".join(lines[:n_lines]) + "\n"
-
-
 def scenes(n_lines: int) -> dict[str, Scene]:
-    plain = source(n_lines, ("alpha", "beta"))
+    plain = source("python", n_lines)
     middle = plain.index("\n", len(plain) // 2)
     return {
         "new lines": Scene(plain, new_line=True),
         "statements": Scene(plain),
-        "statements, not ascii": Scene(source(n_lines, ("größe", "数", "😀"))),
-        "headers": Scene(plain, headers),
+        "statements, not ascii": Scene(source("python", n_lines, ("größe", "数", "😀"))),
+        "headers": Scene(plain, chooses=headers),
         "brackets never closed": Scene(plain, closing=False),
         "a bracket open in the middle": Scene(plain[:middle] + "\n        self.lost = [1, (2\n" + plain[middle:]),
         "a bracket open at the top": Scene("lost = [1, (2\n" + plain),
         "a docstring open in the middle": Scene(plain[:middle] + '\n        """lost\n' + plain[middle:]),
         "5 MB": Scene(plain * (5_000_000 // len(plain) + 1)),
+        **{name: Scene(source(name, n_lines), name) for name in SHAPES if name != "python"},
     }
 
 
 def closers(line: str) -> str:
     """What an editor has closed behind the cursor: the brackets and quotes its line opened."""
+    if line.count('"""') % 2:
+        return '"""'
     opened: list[str] = []
     for char in line:
         if opened and char == opened[-1]:
             opened.pop()
-        elif char in PAIRS and (not opened or opened[-1] != '"'):
+        elif char in PAIRS and (not opened or opened[-1] not in ('"', "`")):
             opened.append(PAIRS[char])
     return "".join(reversed(opened))
 
 
-def one_round(syntax: Syntax, scene: Scene, rng: random.Random, watch: Stopwatch) -> None:
+def bare(tree: Tree, syntax: Syntax, start: int, old_end: int, new: str) -> tuple[Tree, bytes]:
+    """tree-sitter's own account of one edit, in code points: an edited copy of the tree, and the new text."""
+    data = syntax.data
+    low, high, piece = syntax.byte(start), syntax.byte(old_end), new.encode()
+    places = [(part.count(b"\n"), len(part) - part.rfind(b"\n") - 1) for part in (data[:low], data[:high])]
+    new_data = data[:low] + piece + data[high:]
+    head = new_data[: low + len(piece)]
+    edited = tree.copy()
+    new_place = head.count(b"\n"), len(head) - head.rfind(b"\n") - 1
+    edited.edit(low, high, low + len(piece), *places, new_place)
+    return edited, new_data
+
+
+def one_round(syntax: Syntax, plain: Tree | None, scene: Scene, rng: random.Random, watch: Stopwatch) -> None:
     text = scene.text
     while True:
         offset = rng.randrange(len(text))
@@ -120,14 +121,35 @@ def one_round(syntax: Syntax, scene: Scene, rng: random.Random, watch: Stopwatch
             break
     if scene.new_line:
         margin = "\n" + line[: len(line) - len(line.lstrip())]
-        typing, offset = syntax.edited(end, end, margin), end + len(margin)
+        change, offset = (end, end, margin), end + len(margin)
+    elif scene.closing and text[offset:end].rstrip().endswith("{"):
+        change = (offset, offset, "")  # a line that opens a block is written with its brace
     else:
-        typing = syntax.edited(offset, end, closers(line) if scene.closing else "")
+        change = (offset, end, closers(line) if scene.closing else "")
+    typing = syntax.edited(*change)
     _ = typing.tree  # is there before the keystroke
-    with watch.time("edit"):
-        typed = typing.edited(offset, offset, "v")
-    with watch.time("reparse"):
-        _ = typed.tree
+
+    def ours() -> Syntax:
+        with watch.time("edit"):
+            typed = typing.edited(offset, offset, "v")
+        with watch.time("reparse"):
+            _ = typed.tree
+        return typed
+
+    def theirs() -> None:
+        if plain is None or typing.tree is None:
+            return
+        grammar = syntax.language.grammar()
+        edited, data = bare(plain, syntax, *change)
+        edited, data = bare(Parser(grammar).parse(data, edited), typing, offset, offset, "v")
+        with watch.time("bare"):
+            Parser(grammar).parse(data, edited)
+
+    if first := rng.random() < 0.5:
+        theirs()
+    typed = ours()
+    if not first:
+        theirs()
     cursor = offset + 1
     with watch.time("span"):
         span = choose_span(typed, cursor)
@@ -142,11 +164,12 @@ def one_round(syntax: Syntax, scene: Scene, rng: random.Random, watch: Stopwatch
 
 def measure(scene: Scene, rounds: int) -> dict[str, dict[str, float]]:
     watch, rng = Stopwatch(), random.Random(0)
-    syntax = Syntax.parse(scene.text, "python")
+    syntax = Syntax.parse(scene.text, scene.language)
     with watch.time("parse"):
         _ = syntax.tree
+    plain = Parser(syntax.language.grammar()).parse(syntax.data) if syntax.tree else None
     for _ in range(rounds):
-        one_round(syntax, scene, rng, watch)
+        one_round(syntax, plain, scene, rng, watch)
     return {
         stage: {
             "min": min(times),
@@ -168,11 +191,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--lines", type=int, default=5000)
     options.add_argument("--rounds", type=int, default=200)
+    options.add_argument("--only", default="", help="scenes with these words in their name")
     options.add_argument("--write", action="store_true", help=f"keep the figures in {RESULTS.name}")
     chosen = options.parse_args()
     card = {}
     print(f"{'the cursor in':<32}{'ms':<17}{'min':>8}{'p50':>8}{'p95':>8}{'max':>8}")
     for name, scene in scenes(chosen.lines).items():
+        if chosen.only not in name:
+            continue
         card[name] = measure(scene, chosen.rounds)
         for i, (stage, row) in enumerate(card[name].items()):
             print(

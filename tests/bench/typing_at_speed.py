@@ -4,7 +4,8 @@ A typist looks at a line for half a second and writes it anew, one key each 50 o
 followed by an automatic request, as VS Code sends them. Keys never wait for answers. Whoever sees ghost text that
 begins as the line to be written goes on accepts it word by word, as far as it is right. Checked on the way: every
 request gets exactly one reply; a reply that shows text is about the document's newest version, and accepting it
-changes nothing but the rest of the cursor's line.
+changes nothing but the rest of the cursor's line; and how long the editor waits, which writes its messages into a pipe
+that somebody has to read.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ PACES = (0.05, 0.15)  # seconds per key
 LOOK = 0.5  # seconds somebody looks at a line before writing it
 CODE = re.compile(r"\s+[a-z_.]+[^\"#]*[=(][^\"#]{8,60}$")  # lines that are neither prose nor long
 WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
+WAITED = 0.01  # seconds a write may block before it counts as one the editor had to wait for
 IN_THE_PIPE = 0.05  # seconds an answer may cross with the key that makes it stale
 CALLED_OFF = frozenset({"superseded", "the text changed", "cancelled", "stale", "deadline"})
 
@@ -54,7 +56,16 @@ class Tally:
 
 
 class Listener(Client):
-    """A client that can wait for a moment rather than for a message."""
+    """A client that can wait for a moment rather than for a message, and knows how long its writes took."""
+
+    longest_write, waits = 0.0, 0
+
+    def send_bytes(self, data: bytes) -> None:
+        begun = time.monotonic()
+        super().send_bytes(data)
+        seconds = time.monotonic() - begun
+        self.longest_write = max(self.longest_write, seconds)
+        self.waits += seconds > WAITED
 
     def listen(self, until: float) -> dict[Any, float]:
         """Take messages until then; when each reply came."""
@@ -206,7 +217,7 @@ def type_for(seconds: float, pace: float, files: list[Path]) -> dict[str, Any]:
         cpu = sum(process.cpu_times()[:2]) - used
         code = client.shut_down()
     called_off = sum(count for outcome, count in tally.outcomes.items() if outcome in CALLED_OFF)
-    cuts = quantiles(tally.seconds, n=20)
+    cuts = quantiles(tally.seconds, n=20) if len(tally.seconds) > 1 else [0.0] * 19
     shown = quantiles(tally.shown_seconds, n=20) if len(tally.shown_seconds) > 1 else [0.0] * 19
     return {
         "ms_per_key": round(1000 * pace),
@@ -217,6 +228,8 @@ def type_for(seconds: float, pace: float, files: list[Path]) -> dict[str, Any]:
         "dropped_replies": tally.requests - tally.replies,
         "stale": tally.stale,
         "wrong_range": tally.wrong,
+        "editor_waits": client.waits,
+        "longest_write_ms": round(1000 * client.longest_write, 1),
         "cancelled_work_share": round(tally.wasted / max(1e-9, tally.wasted + tally.worked), 3),
         "called_off_requests_share": round(called_off / max(1, tally.requests), 3),
         "shown_share": round(tally.outcomes["shown"] / max(1, tally.requests), 3),
@@ -233,13 +246,27 @@ def type_for(seconds: float, pace: float, files: list[Path]) -> dict[str, Any]:
     }
 
 
+def summary(result: dict[str, Any]) -> str:
+    """One sentence for people."""
+    cost = result["cpu_s_per_accepted_character"]
+    paid = f"{cost} CPU seconds per accepted character" if cost else f"{result['cpu_s']} CPU seconds, nothing accepted"
+    return (
+        f"{result['ms_per_key']} ms per key: {result['dropped_replies']} replies dropped, {result['stale']} stale, "
+        f"{result['editor_waits']} waits of the editor (longest write {result['longest_write_ms']} ms), "
+        f"{result['cancelled_work_share']:.0%} of the work cancelled, {paid}"
+    )
+
+
 def main(seconds: float, files: list[Path], write: bool) -> int:
     chosen = files or [ROOT / path for path in ("lsp/documents.py", "lsp/wire/transport.py", "engine/network.py")]
     results = [type_for(seconds, pace, chosen) for pace in PACES]
     table = Table("what", *(f"{result['ms_per_key']} ms per key" for result in results))
     for name in results[0]:
         table.add_row(name, *(str(result[name]) for result in results))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for result in results:
+        console.print(summary(result), soft_wrap=True, highlight=False)
     if write:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -61,7 +61,11 @@ REWRITES = (  # rows and how; a model may find nothing better for some
 LONG = SAMPLE + "\n\n".join(
     ["", *(SAMPLE[SAMPLE.index("def ") :].replace("path", f"path_{number}") for number in range(12))]
 )
+MUCH = 60  # rows of it, that take a model seconds to rewrite
+SAME = 10  # looks at the screen that are the same once it stands still
+RESOLVE = "codeAction/resolve"
 CALLED_OFF = -32800  # LSP 3.18, `RequestCancelled`
+NEWER = frozenset({"superseded", "the text changed", "cancelled", "stale"})  # outcomes that another request follows
 FROM_MEMORY = frozenset({"remembered", "prefetched", "disk"})
 
 
@@ -143,9 +147,21 @@ def requests(folder: Path) -> list[dict[str, Any]]:
     return [what for kind, what in _records(folder) if kind == "stage"]
 
 
-def errors(folder: Path) -> list[int]:
-    """The codes of all requests that the servers answered with an error so far."""
-    return [what["error"]["code"] for kind, what in _records(folder) if kind == "out" and "error" in what]
+def silent(folder: Path, n: int) -> bool:
+    """Whether there were more than n requests, and the last one got nothing."""
+    last = requests(folder)[n:][-1:]
+    return bool(last) and last[0]["outcome"] not in {"shown", *NEWER}
+
+
+def refusals(folder: Path, method: str) -> list[int]:
+    """The codes of the errors that requests of this method were answered with so far."""
+    asked, codes = set[Any](), []
+    for kind, what in _records(folder):
+        if kind == "in" and what.get("method") == method:
+            asked.add(what["id"])
+        elif kind == "out" and "error" in what and what["id"] in asked:
+            codes.append(what["error"]["code"])
+    return codes
 
 
 def _records(folder: Path) -> Iterator[tuple[str, Any]]:
@@ -226,14 +242,14 @@ class Story:
             editor.select(first, last)
             editor.choose(action)
             editor.wait(lambda: editor.screen() != SAMPLE or editor.said(), "the rewriting")
-            if editor.screen() != SAMPLE:
+            if (rewritten := self._at_rest()) != SAMPLE:
                 break
             editor.holds(SAMPLE)
         else:
             pytest.fail(f"nothing was rewritten: {editor.said()}")
-        rewritten = editor.screen()
         lines, below = rewritten.split("\n"), LINES[last + 1 :]
-        assert (lines[:first], lines[len(lines) - len(below) :]) == (LINES[:first], below), "the selection and no more"
+        around = lines[:first], lines[len(lines) - len(below) :]
+        assert around == (LINES[:first], below), f"the selection and no more\n{rewritten}"
         editor.holds(rewritten)
         editor.undo()
         editor.holds(SAMPLE)
@@ -241,11 +257,12 @@ class Story:
     def cancels_a_rewrite(self) -> None:
         editor = self.editor
         editor.open(LONG, EMPTY)
-        editor.select(0, LONG.count("\n") - 1)
-        before = errors(editor.recordings)
+        editor.select(0, MUCH)
+        before = refusals(editor.recordings, RESOLVE)
         editor.choose(REFILL)
         editor.cancel()
-        editor.wait(lambda: errors(editor.recordings)[len(before) :] == [CALLED_OFF], "the server to have given it up")
+        codes = [*before, CALLED_OFF]
+        editor.wait(lambda: refusals(editor.recordings, RESOLVE) == codes, "the server to have given it up")
         editor.holds(LONG)
         editor.open(SAMPLE, EMPTY)
         editor.suggestion(BEGINNINGS, bool)
@@ -266,6 +283,17 @@ class Story:
         promised = self.editor.screen()
         self.editor.accept()
         self.editor.holds(promised)
+
+    def _at_rest(self) -> str:
+        """The screen once it has stood still: an edit of several rows is not painted at once."""
+        seen: list[str] = []
+
+        def still() -> bool:
+            seen.append(self.editor.screen())
+            return len(seen) >= SAME and len(set(seen[-SAME:])) == 1
+
+        self.editor.wait(still, "the screen to stand still")
+        return seen[-1]
 
     def _around(self, text: str) -> tuple[str, list[str]]:
         """The row that is written in, and all others."""

@@ -39,7 +39,7 @@ _TAIL = re.compile(r"\x1b[^\x1b]*\Z")
 
 def server_settings() -> dict[str, str]:
     """The server's environment: every fill is shown, and speed is not tested here."""
-    settings = {"MIDSPAN_DEADLINE": "20", "MIDSPAN_MIN_CONFIDENCE": "0"}
+    settings = {"MIDSPAN_DEADLINE": "60", "MIDSPAN_MIN_CONFIDENCE": "0"}
     if model := os.environ.get("MIDSPAN_E2E_MODEL"):
         settings["MIDSPAN_MODEL"] = model
     return settings

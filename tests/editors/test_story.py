@@ -87,7 +87,13 @@ class InNeovim:
         self.neovim.lua("_G.menu.choose(...)", titles.index(action) + 1)
 
     def cancel(self) -> None:
-        raise NotImplementedError
+        pending = """for _, client in ipairs(vim.lsp.get_clients()) do
+          for _, request in pairs(client.requests) do
+            if request.type == 'pending' and request.method == 'codeAction/resolve' then return true end
+          end
+        end"""
+        self.wait(lambda: self.neovim.lua(pending), "the server to be asked")
+        self.neovim.rpc.command("Midspan cancel")
 
     def said(self) -> str:
         return self.neovim.messages()

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from .samples import SAMPLES
 
-OFFICIAL = (
-    *["python", "javascript", "typescript", "typescriptreact", "rust", "go", "java", "c", "cpp", "csharp", "ruby", "php"],
-    *["shellscript", "html", "css", "json", "lua", "toml", "yaml", "markdown", "sql", "kotlin", "swift", "scala", "zig"],
-)
+OFFICIAL = [
+    *["python", "javascript", "typescript", "typescriptreact", "rust", "go", "java", "c", "cpp", "csharp", "ruby"],
+    *["php", "shellscript", "html", "css", "json", "lua", "toml", "yaml", "markdown", "sql", "kotlin", "swift"],
+    *["scala", "zig"],
+]
 """languageIds of the main languages."""
 
 _OWN = {

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan import grammars
 from midspan.grammars import Syntax, choose_span, new_errors
@@ -43,7 +43,6 @@ SOUND = [
     ("python", "total = ║├1┤\n\n\nclass A(\n    def f(self: pass\n"),
     ("python", "x = ║├longer_than_before┤\ny = 2\nz = = 3\n"),
     ("javascript", "const a = ║├b + 1;┤\n"),
-    ("javascript", "let a = f(║├b;┤\nlet c = 1;\n"),  # as open as it was
     ("javascript", "function f() { // begins\n  ║├run();┤\n"),
     ("javascript", "function f() {\n  if (a) {\n    ║├run();┤\n"),
     ("javascript", "let a = = 2;\nfunction f() {\n  return ║├a;┤\n}\n"),
@@ -78,6 +77,9 @@ BROKEN = [
     ("javascript", "const a = ║├b + ;┤\n"),
     ("javascript", "function f() {\n  ║├if (a) {┤\n}\n"),
     ("javascript", "foo(║├a, b(┤\n"),
+    ("javascript", "let a = f(║├b;┤\nlet c = 1;\n"),  # ends the statement that was still open
+    ("cpp", "int f() {\n  if (x) {\n    ║├f(a);┤0') g();\n    else { b(); }\n  }\n}\n"),
+    ("csharp", "class A {\n    void F(int x, int y║├) y┤ x ^= y; y ^= x; }\n    void G() { }\n}\n"),
     ("typescript", "let a: ║├= 1┤;\n"),
     ("rust", "fn main() {\n    let a = ║├1┤\n}\n"),
     ("rust", "fn main() {\n    ║├let let a = 1;┤\n}\n"),
@@ -238,6 +240,86 @@ def test_the_statements_around_an_edit_say_what_the_whole_file_says(data: st.Dat
     cut = near.syntax.edited(start - near.shift, end - near.shift, fill)
     place = start - near.shift, end - near.shift, start - near.shift + len(fill)
     assert bool(compare(near.syntax, cut, *place)) == bool(compare(whole, after, start, end, start + len(fill)))
+
+
+# What opens a deep block, a statement of it, what closes it.
+DEEP = {
+    "javascript": (
+        "class A {\n  async g(x) {\n    if (x) {\n",
+        "      f(await x, [1, 2], () => { return 3; });\n",
+        "    }\n  }\n}\n",
+    ),
+    "typescript": (
+        "namespace N {\n  class A {\n    g(x: T): void {\n",
+        "      const a: T[] = f(x, [1, 2]);\n",
+        "    }\n  }\n}\n",
+    ),
+    "rust": (
+        "impl A {\n    fn g(&self) {\n        match x {\n",
+        "            1 => { f(a, [1, 2]); }\n",
+        "        }\n    }\n}\n",
+    ),
+    "go": ("func f() {\n\tfor {\n\t\tif x {\n", "\t\t\ta = f(x, []int{1, 2})\n", "\t\t}\n\t}\n}\n"),
+    "java": (
+        "class A {\n    void g() {\n        while (x) {\n",
+        "            a = f(x, b[1]);\n",
+        "        }\n    }\n}\n",
+    ),
+    "c": (
+        "#ifdef A\nint g(int x) {\n    do {\n",
+        "        a = f(x, b[1]);\n",
+        "    } while (x);\n}\n#endif\n",
+    ),
+    "cpp": (
+        "namespace n {\nclass A : B {\n  int g() {\n",
+        "    auto a = f(x, {1, 2}, [&] { return 3; });\n",
+        "  }\n};\n}\n",
+    ),
+    "csharp": (
+        "namespace N\n{\n    class A\n    {\n        void G()\n        {\n",
+        "            a = f(x, b[1]);\n",
+        "        }\n    }\n}\n",
+    ),
+    "css": ("@media a {\n  @media b {\n", "    a, b > c { color: red; }\n", "  }\n}\n"),
+}
+BRACED_FILLS = st.sampled_from(
+    [
+        *["x", "f(a)", "f(a", "a)", "[1, 2", "x = = 1;", "a +", "x;", "}", "{", "{}", "} {", ");", ") {", "// c"],
+        *["/* c", "x;\n}", "if (a) {", "if (a) {\n  b;\n}", "} else {", "});\n", "'", '"s', "x; }\n  y; {"],
+        *["case 1:", "return"],
+    ]
+)
+
+
+@pytest.mark.parametrize("language_id", sorted(DEEP))
+@settings(max_examples=30)
+@given(st.data(), BRACED_FILLS)
+def test_what_is_cut_out_of_a_file_of_braces_says_what_the_whole_file_says(
+    language_id: str, data: st.DataObject, fill: str
+):
+    opening, line, closing = DEEP[language_id]
+    text = CODE[language_id] + (opening + line * 150 + closing) * 2
+    whole = Syntax.parse(text, language_id)
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.sampled_from([start, text.find("\n", start) if "\n" in text[start:] else start]))
+    near = window(whole, start, end)
+    if near is None or choose_span(whole, start) is None:
+        return  # in a string: what an edit opens there, a string far below may close
+    assert len(near.syntax.text) < 2 * LIMIT
+    after = whole.edited(start, end, fill)
+    cut = near.syntax.edited(start - near.shift, end - near.shift, fill)
+    place = start - near.shift, end - near.shift, start - near.shift + len(fill)
+    assert bool(compare(near.syntax, cut, *place)) == bool(compare(whole, after, start, end, start + len(fill)))
+
+
+@pytest.mark.parametrize("language_id", sorted(DEEP))
+def test_deep_inside_of_a_file_of_braces_a_small_part_of_it_is_looked_at(language_id: str):
+    opening, line, closing = DEEP[language_id]
+    text = CODE[language_id] + opening + line * 400 + closing + CODE[language_id]
+    for at in (len(text) // 3, len(text) // 2):
+        start = text.index("\n", at)
+        near = window(Syntax.parse(text, language_id), start, start)
+        assert near is not None and len(near.syntax.text) < 2 * LIMIT
 
 
 @pytest.mark.parametrize("path", sorted(Path(grammars.__file__).parent.glob("*.py")), ids=lambda path: path.name)

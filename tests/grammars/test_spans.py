@@ -13,6 +13,13 @@ from .cases import Case, span_cases
 from .documents import documents
 
 CASES = span_cases()
+TEN = ["python", "javascript", "typescript", "typescriptreact", "rust", "go", "java", "c", "cpp", "csharp"]
+
+
+@pytest.mark.parametrize("language_id", TEN)
+def test_each_of_the_ten_main_languages_has_twenty_cases(language_id: str):
+    stories = [case.story for case in CASES if case.language_id == language_id]
+    assert len(stories) == len(set(stories)) >= 20
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.language_id}: {case.story}")

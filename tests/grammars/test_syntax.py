@@ -214,14 +214,22 @@ class CountingParser:
 @pytest.mark.parametrize("typed", ["v", ")", "\n        v", "\n", " + 1"])
 def test_typing_at_the_end_of_a_block_reads_a_small_part_of_the_file_again(typed: str, monkeypatch: pytest.MonkeyPatch):
     method = "    def f(self, a):\n        if a:\n            return g(a)\n        return [a]\n\n"
-    text = ("class A:\n" + method * 10 + "\n") * 40
+    text = ("class A:\n" + method * 10 + "\n") * 60
     syntax = Syntax.parse(text, "python")
     assert syntax.flaws == ()
     at = text.index("return [a]", len(text) // 4) + len("return [a]")
     monkeypatch.setattr(syntax_module, "Parser", CountingParser)
     CountingParser.asked = 0
     assert syntax.edited(at, at, typed).tree is not None
-    assert CountingParser.asked < len(text) * 2 // 3
+    assert CountingParser.asked < len(text) // 5
+
+
+def test_a_fresh_tree_is_the_parser_s_own():
+    text = CODE["python"] * 200
+    syntax = Syntax.parse(text, "python")
+    grammar = syntax.language.grammar()
+    assert grammar is not None and len(syntax.data) > syntax_module.SMALL
+    assert shape(syntax.tree) == shape(Parser(grammar).parse(syntax.data))
 
 
 @settings(max_examples=300)

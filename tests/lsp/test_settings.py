@@ -36,6 +36,7 @@ def test_every_option(tmp_path: Path) -> None:
         "prefetch": False,
         "diskCache": False,
         "exclude": ["vendor/"],
+        "context": "open",
         "model": str(tmp_path),
         "device": "cuda:1",
         "quantize": "int8",

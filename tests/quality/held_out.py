@@ -1,7 +1,8 @@
 """Fills of packages the model has never seen, beside what needs no model: `make quality`.
 
 Cuts rest-of-line, whole-line and several-line gaps out of the held-out packages of the corpus (`make corpus` fetches
-them), asks the engine as the server does, and compares with trivial fills. Writes `held_out.csv` (a row per language,
+them), asks the engine as the server does, with the files beside each and without, and compares with trivial fills.
+Writes `held_out.csv` (a row per language,
 gap and source of fills) and `coverage.csv` (exact match among the share of gaps the engine is surest of) next to this
 file. The engine is never told a gap's length. Exact match and edit similarity are over stripped text; a parse rate
 alone would reward saying nothing, so none is given.
@@ -14,13 +15,14 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import lru_cache
 from pathlib import Path
 from statistics import mean, median
 
 from midspan.engine import Engine, Infill, InfillRequest
-from midspan.engine.filling.drafts import copies
+from midspan.engine.filling.copies import Library, copies
 from midspan.engine.training.cases import Case, cases
 from midspan.engine.training.corpus import cache_directory
 from rich.console import Console
@@ -63,10 +65,17 @@ def best_copy(case: Case) -> str:
     return found[0].text if found else ""
 
 
+def library_copy(case: Case) -> str:
+    found = _library(case.library).copies(case.prefix, case.suffix)
+    return found[0].text if found else ""
+
+
+_library = lru_cache(maxsize=64)(Library)
 BASELINES: dict[str, Callable[[Case], str]] = {
     "empty": lambda case: "",
     "previous line": previous_line,
     "copy": best_copy,
+    "copy from beside": library_copy,
 }
 
 
@@ -99,14 +108,18 @@ def measure(engine: Engine, gaps: Gaps, split: str, n_cases: int, console: Conso
     found = cases(split, gaps.kind, round(gaps.share * n_cases), seed=0, language=gaps.language)
     truths = [case.truth for case in found]
     infills: list[Infill] = []
+    alone: list[Infill] = []
     seconds: list[float] = []
     for case in track(found, description=f"{gaps.language} {gaps.kind}: {len(found)} gaps", console=console):
-        start = time.perf_counter()
         one_line = gaps.kind != "lines"
-        infills.append(engine.infill(InfillRequest(case.prefix, case.suffix, 32 if one_line else 64, one_line)))
+        request = InfillRequest(case.prefix, case.suffix, 32 if one_line else 64, one_line)
+        alone.append(engine.infill(request))
+        start = time.perf_counter()
+        infills.append(engine.infill(replace(request, library=case.library)))
         seconds.append(time.perf_counter() - start)
     fills = {name: [fill(case) for case in found] for name, fill in BASELINES.items()}
     fills |= {source: [best_of(infill, source) for infill in infills] for source in SOURCES}
+    fills[f"{engine.name}, file alone"] = [infill.text for infill in alone]
     fills[engine.name] = [infill.text for infill in infills]
     head: dict[str, object] = {"language": gaps.language, "gap": gaps.kind, "gaps": len(found)}
     rows = [{**head, "fill": name, **scores(texts, truths)} for name, texts in fills.items()]

@@ -38,9 +38,8 @@ from rich.progress import track
 from rich.table import Table
 
 CSV = Path(__file__).with_name("shown.csv")
-FIELDS = ("set", "gaps", "shown", "parse", "worse", "refused", "repeat", "repaired", "whole")
+FIELDS: tuple[str, ...] = ("set", "gaps", "shown", "parse", "worse", "refused", "repeat", "repaired", "whole")
 SAFIM = {"python": "python", "cpp": "cpp", "java": "java", "csharp": "csharp"}
-ENDINGS = {"\n": "LF", "\r\n": "CRLF"}
 
 
 @dataclass(frozen=True)
@@ -143,22 +142,26 @@ def judged(engine: Engine, case: Case, confidence: float) -> Verdict:
         "shown",
         one.text,
         outcome.source,
-        worse(case, text, one.start, end),
+        worse(case, text, one.start, end, one.end - len(one.text) + one.filled),
         refused(case, text, end),
         repeats(text, one.start, end),
         not Syntax.parse(text, case.language).flaws,
     )
 
 
-def worse(case: Case, text: str, start: int, end: int) -> bool:
-    """Whether a fresh parse of the whole file has more errors than it had, or one within the fill where it had none."""
+def worse(case: Case, text: str, start: int, end: int, replaced: int) -> bool:
+    """Whether a fresh parse of the whole file has more errors than it had, or one within the fill, text[start:end] in
+    place of the old text up to `replaced`, where it had none beside the gap."""
     old, new = Syntax.parse(case.document, case.language), Syntax.parse(text, case.language)
     assert old.tree is not None and new.tree is not None
     if len(new.flaws) > len(old.flaws):
         return True
     first, last = new.byte(start), new.byte(end)
-    gap = old.byte(start)
-    broken_there = any(flaw.start <= gap + 2 and flaw.end >= gap - 2 for flaw in old.flaws)
+    left, right = (
+        len(old.data[: old.byte(start)].rstrip()),
+        len(old.data) - len(old.data[old.byte(replaced) :].lstrip()),
+    )
+    broken_there = any(flaw.start <= right and flaw.end >= left for flaw in old.flaws)
     return not broken_there and any(first < flaw.end and flaw.start < last for flaw in new.flaws)
 
 
@@ -196,7 +199,9 @@ def table_of(verdicts: list[Verdict]) -> list[dict[str, object]]:
     groups = list(dict.fromkeys(one.group for one in verdicts))
     wider = ["HumanEval", "SAFIM", ""]
     rows = [row_of(group, [one for one in verdicts if one.group == group]) for group in groups]
-    return rows + [row_of(f"all {head}".strip(), [one for one in verdicts if one.group.startswith(head)]) for head in wider]
+    return rows + [
+        row_of(f"all {head}".strip(), [one for one in verdicts if one.group.startswith(head)]) for head in wider
+    ]
 
 
 def row_of(name: str, verdicts: list[Verdict]) -> dict[str, object]:

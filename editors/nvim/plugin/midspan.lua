@@ -4,11 +4,12 @@ end
 vim.g.loaded_midspan = true
 
 vim.api.nvim_create_user_command('Midspan', function(args)
-  require('midspan.command').run(args.args)
+  require('midspan.command').run(args)
 end, {
-  nargs = 1,
-  desc = 'Midspan: toggle | status | log | restart',
-  complete = function(lead)
-    return require('midspan.command').complete(lead)
+  nargs = '+',
+  range = true,
+  desc = 'Midspan: toggle | status | rewrite [instruction] | cancel | log | restart',
+  complete = function(lead, line)
+    return require('midspan.command').complete(lead, line)
   end,
 })

@@ -2,7 +2,9 @@
 import type { ChildProcess } from "node:child_process";
 import * as vscode from "vscode";
 import {
+    CancellationTokenSource,
     CloseAction,
+    CodeActionResolveRequest,
     DidChangeConfigurationNotification,
     ErrorAction,
     LanguageClient,
@@ -10,7 +12,9 @@ import {
     RevealOutputChannelOn,
 } from "vscode-languageclient/node";
 import { type Options, SECTION } from "./options";
+import { Notices } from "./progress";
 import { asState, type State } from "./state";
+import { refused } from "./words";
 
 export interface Hooks {
     options(): Options;
@@ -42,6 +46,7 @@ export function offers(client: LanguageClient, command: string): boolean {
 /** A client that will talk to `process` once it is started. It never starts another process. */
 export function connect(process: ChildProcess, log: vscode.LogOutputChannel, hooks: Hooks): LanguageClient {
     const initial = hooks.options();
+    const notices = new Notices();
     const options: LanguageClientOptions = {
         documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
         initializationOptions: { ...initial, status: true },
@@ -52,6 +57,7 @@ export function connect(process: ChildProcess, log: vscode.LogOutputChannel, hoo
         errorHandler: {
             error: () => ({ action: ErrorAction.Continue, handled: true }),
             closed: () => {
+                notices.clear();
                 process.kill(); // its end is what everything else follows from
                 return { action: CloseAction.DoNotRestart, handled: true };
             },
@@ -59,6 +65,29 @@ export function connect(process: ChildProcess, log: vscode.LogOutputChannel, hoo
         middleware: {
             provideInlineCompletionItems: (document, position, context, token, next) =>
                 hooks.silent() ? null : next(document, position, context, token),
+            handleWorkDoneProgress: (token, value, next) => {
+                if (!notices.take(client, token, value)) {
+                    next(token, value);
+                }
+            },
+            // The languageclient's own would log what is meant for the user, or drop it.
+            resolveCodeAction: async (item, token) => {
+                const stop = new CancellationTokenSource();
+                token.onCancellationRequested(() => stop.cancel());
+                try {
+                    const action = client.code2ProtocolConverter.asCodeActionSync(item);
+                    const resolved = await client.sendRequest(CodeActionResolveRequest.type, action, stop.token);
+                    return await client.protocol2CodeConverter.asCodeAction(resolved, token);
+                } catch (error) {
+                    const reason = token.isCancellationRequested ? null : refused(error);
+                    if (reason) {
+                        void vscode.window.showInformationMessage(`Midspan: ${reason}.`);
+                    }
+                    return item;
+                } finally {
+                    stop.dispose();
+                }
+            },
             workspace: {
                 // The languageclient's own would send settings that are not the server's, and defaults as if chosen.
                 didChangeConfiguration: async () => {

@@ -42,7 +42,7 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
         "midspan.toggle": () => toggle(server),
         "midspan.snooze": (minutes?: number) => askSnooze(snooze, minutes),
         "midspan.wake": () => snooze.wake(),
-        "midspan.rewriteSelection": () => rewriteSelection(server.client),
+        "midspan.rewriteSelection": () => rewriteSelection(server),
         "midspan.explain": async () => tell(await why(server, snooze)),
         "midspan.restartServer": () => server.restart(),
         "midspan.runDoctor": () => doctor(parts),

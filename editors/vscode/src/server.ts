@@ -31,6 +31,7 @@ export class Server implements vscode.Disposable {
     private current: State = { kind: "off", message: "" };
     private life: Life | undefined;
     private retry: NodeJS.Timeout | undefined;
+    private instructed = false;
     private queue: Promise<void> = Promise.resolve();
 
     readonly onDidChange = this.changed.event;
@@ -57,6 +58,11 @@ export class Server implements vscode.Disposable {
     /** What it was told when it started; undefined while it does not run. */
     get options(): Options | undefined {
         return this.life?.options;
+    }
+
+    /** Whether the model that is, or was last, in memory does what it is told in words. */
+    get followsInstructions(): boolean {
+        return this.instructed;
     }
 
     /** The client, while the server answers. */
@@ -167,6 +173,9 @@ export class Server implements vscode.Disposable {
     }
 
     private enter(state: State): void {
+        if (state.kind === "ready") {
+            this.instructed = state.instructions ?? false;
+        }
         this.current = state;
         this.changed.fire(state);
     }

@@ -10,6 +10,8 @@ export interface State {
     readonly kind: Kind;
     /** One sentence for the user, or nothing. */
     readonly message: string;
+    /** Whether the model does what it is told in words; known once it is ready. */
+    readonly instructions?: boolean;
 }
 
 const WORDS: Readonly<Record<Kind, string>> = {
@@ -25,11 +27,12 @@ const WORDS: Readonly<Record<Kind, string>> = {
 
 /** The parameters of a `midspan/status` notification; null when a newer server says what is not understood here. */
 export function asState(params: unknown): State | null {
-    const { kind, message } = (params ?? {}) as { kind?: unknown; message?: unknown };
+    const { kind, message, instructions } = (params ?? {}) as Record<string, unknown>;
     if (typeof kind !== "string" || !Object.hasOwn(WORDS, kind)) {
         return null;
     }
-    return { kind: kind as Kind, message: typeof message === "string" ? message : "" };
+    const state = { kind: kind as Kind, message: typeof message === "string" ? message : "" };
+    return instructions === true ? { ...state, instructions } : state;
 }
 
 /** The state in a few words; never empty. */

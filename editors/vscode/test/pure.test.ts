@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 import { Backoff } from "../src/backoff";
 import { locate, type Places, programsOf } from "../src/locate";
 import { asState } from "../src/state";
+import { refused } from "../src/words";
 
 const root = mkdtempSync(join(tmpdir(), "midspan-"));
 
@@ -89,4 +90,21 @@ test("a state that is not known, or is none, is not taken for one", () => {
     for (const params of [null, undefined, 3, {}, { kind: 3 }, { kind: "dancing" }, { kind: "toString" }]) {
         assert.equal(asState(params), null);
     }
+});
+
+describe("why a rewrite was refused", () => {
+    test("is said in the server's words, once a sentence", () => {
+        assert.equal(refused(Object.assign(new Error("no better text was found"), { code: -32803 })), "no better text was found");
+        assert.equal(refused(new Error("the connection is gone.")), "the connection is gone");
+        assert.ok(refused(new Error("")));
+    });
+
+    test("is not said to who has cancelled it", () => {
+        assert.equal(refused(Object.assign(new Error("cancelled"), { code: -32800 })), null);
+    });
+});
+
+test("whether a model follows instructions is known when it says so, and not before", () => {
+    assert.deepEqual(asState({ kind: "ready", message: "", instructions: true }), { kind: "ready", message: "", instructions: true });
+    assert.deepEqual(asState({ kind: "ready", message: "", instructions: "yes" }), { kind: "ready", message: "" });
 });

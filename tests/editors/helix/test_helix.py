@@ -3,7 +3,6 @@
 The bundled model fills; which code it writes is not asserted, only that the buffer becomes what the entry promised.
 """
 
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,37 +11,23 @@ from itertools import count
 import psutil
 import pytest
 
+from ..sample import (
+    ASTRAL,
+    BRACKETS,
+    HEADS,
+    INDENTATION,
+    LETTERS,
+    PLAIN,
+    ROW,
+    accepted,
+    lines_with,
+    lines_with_empty_body,
+)
 from ..terminal import wait
 from .window import Helix, Item
 
 pytestmark = pytest.mark.e2e
 
-SAMPLE = """import json
-import os
-
-
-def load(path):
-    with open(path) as handle:
-        return json.load(handle)
-
-
-def save(path, value):
-    notes["😀 𝒳 begun"] = json.dumps(value)
-    with open(path, "w") as handle:
-        json.dump(value, handle)
-
-
-def names(folder):
-    result = []
-    for name in os.listdir(folder):
-
-    return result
-"""
-ROW = SAMPLE[: SAMPLE.index("\n\n    return result")].count("\n") + 1  # the empty line
-TYPED = ("result.app", "path = os.path.jo", "value = json.", "with open(", "result = [na", "for value in ", "if name.")
-ASTRAL = tuple(f'notes["😀 𝒳 {word}"] = ' + call for word in ("done", "ended") for call in ("json.du", "json.", "js"))
-BRACKETS = ("result.append(", "print(", "load(", "path = os.path.join(", "with open(")
-HEADS = ("def load2(path):", "def save2(path, value):", "def load_one(path):", "def save_as(value, path):")
 _files = count(1)
 
 
@@ -71,19 +56,15 @@ def typed(
 ) -> Typed:
     """Type these beginnings of a line in turn, each in a new file, until one gets an entry that is wanted.
 
-    after: what stands right of the cursor. ending: of every line. What a model fills, and where it prefers silence, is
-    its own affair.
+    after: what stands right of the cursor. ending: of every line.
     """
     tried: list[str] = []
     for beginning in beginnings:
-        lines = SAMPLE.split("\n")
-        lines[ROW] = 8 * " " + after
-        name = f"sample{next(_files)}.py"
-        helix.open(name, ending.join(lines), ROW, 8)
+        name, line = f"sample{next(_files)}.py", INDENTATION + beginning
+        helix.open(name, ending.join(lines_with(after)), ROW, len(INDENTATION))
         helix.ready()
         helix.type(beginning)
-        line = lines[ROW] = 8 * " " + beginning
-        lines[ROW] += after
+        lines = lines_with(beginning + after)
         item = helix.item(name, line)
         if item and wanted(item):
             return Typed(name, lines, ROW, line, item)
@@ -95,7 +76,7 @@ def block(helix: Helix, ending: str) -> Typed:
     """An empty body, for which the menu was asked and has an entry of several lines."""
     tried: list[str] = []
     for head in HEADS:
-        lines = [*SAMPLE.split("\n"), "", head, 4 * " ", ""]
+        lines = lines_with_empty_body(head)
         name, row = f"sample{next(_files)}.py", len(lines) - 2
         helix.open(name, ending.join(lines), row, 4)
         helix.ready()
@@ -118,7 +99,7 @@ def accept(helix: Helix) -> None:
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 @pytest.mark.parametrize(
     ("beginnings", "after"),
-    [(TYPED, ""), (ASTRAL, ""), (BRACKETS, ")")],
+    [(PLAIN, ""), (ASTRAL, ""), (BRACKETS, ")")],
     ids=["end of line", "astral", "between brackets"],
 )
 def test_accepting_makes_the_buffer_what_the_entry_promised(
@@ -127,8 +108,12 @@ def test_accepting_makes_the_buffer_what_the_entry_promised(
     one = typed(helix, *beginnings, after=after, ending=ending)
     shown(helix, one.item)
     assert one.item.preview.startswith(one.line.strip())
+    promised = accepted(one.lines, one.row, one.item.preview)
     accept(helix)
-    assert helix.saved(one.name) == ending.join(one.item.applied(one.lines, one.row))
+    row = one.row + len(promised) - len(one.lines)
+    place = f"{row + 1}:{len(promised[row]) - len(after) + 1}"
+    assert wait(lambda: place in helix.status(), 10), f"the cursor is not behind the fill, at {place}: {helix.status()}"
+    assert helix.saved(one.name) == ending.join(promised)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
@@ -137,7 +122,7 @@ def test_an_entry_of_several_lines_keeps_its_indentation_and_line_endings(helix:
     shown(helix, one.item)
     assert one.item.label.endswith(" …")
     accept(helix)
-    assert helix.saved(one.name) == ending.join(one.item.applied(one.lines, one.row))
+    assert helix.saved(one.name) == ending.join(accepted(one.lines, one.row, one.item.preview))
 
 
 def goes_on(item: Item) -> bool:
@@ -146,8 +131,8 @@ def goes_on(item: Item) -> bool:
 
 
 def test_the_entry_stays_right_while_its_text_is_typed(helix: Helix) -> None:
-    one = typed(helix, "result.app", "json.loa", "json.dum", "path = os.path.joi", wanted=goes_on)
-    promised = one.item.applied(one.lines, one.row)
+    one = typed(helix, *LETTERS, wanted=goes_on)
+    promised = accepted(one.lines, one.row, one.item.preview)
     shown(helix, one.item)
     line = one.line
     for character in one.item.label[3:5]:
@@ -157,14 +142,14 @@ def test_the_entry_stays_right_while_its_text_is_typed(helix: Helix) -> None:
         assert item is not None and item.label == one.item.label
         shown(helix, item)
         one.lines[one.row] = line
-        assert item.applied(one.lines, one.row) == promised
+        assert accepted(one.lines, one.row, item.preview) == promised
     accept(helix)
     assert helix.saved(one.name) == "\n".join(promised)
 
 
 def test_accepting_right_after_a_key_is_as_good_as_waiting(helix: Helix) -> None:
-    one = typed(helix, "result.app", "json.loa", "json.dum", "path = os.path.joi", wanted=goes_on)
-    promised = one.item.applied(one.lines, one.row)
+    one = typed(helix, *LETTERS, wanted=goes_on)
+    promised = accepted(one.lines, one.row, one.item.preview)
     shown(helix, one.item)
     helix.type(one.item.label[3])
     accept(helix)
@@ -172,7 +157,7 @@ def test_accepting_right_after_a_key_is_as_good_as_waiting(helix: Helix) -> None
 
 
 def test_typing_something_else_leaves_what_was_typed(helix: Helix) -> None:
-    one = typed(helix, *TYPED)
+    one = typed(helix, *PLAIN)
     shown(helix, one.item)
     helix.type("QZ")
     assert wait(lambda: not helix.shows(one.item), 10), "\n".join(helix.screen())
@@ -181,16 +166,14 @@ def test_typing_something_else_leaves_what_was_typed(helix: Helix) -> None:
 
 
 def test_typing_at_speed_is_never_disturbed_and_every_request_is_answered(helix: Helix) -> None:
-    name, lines = f"sample{next(_files)}.py", SAMPLE.split("\n")
-    lines[ROW] = 8 * " "
-    helix.open(name, "\n".join(lines), ROW, 8)
+    name = f"sample{next(_files)}.py"
+    helix.open(name, "\n".join(lines_with("")), ROW, len(INDENTATION))
     written = "path = os.path.join(folder, name, str(len(result)))"
     before = len(helix.asked())
     for character in written:
         helix.type(character)
         time.sleep(0.05)
-    lines[ROW] += written
-    assert helix.saved(name) == "\n".join(lines)
+    assert helix.saved(name) == "\n".join(lines_with(written))
     assert len(helix.asked()) > before
     assert wait(lambda: {one["id"] for one in helix.asked()} == helix.answers().keys(), 20), "a request has no answer"
 
@@ -207,14 +190,19 @@ def test_every_menu_had_one_entry_and_could_be_asked_for_again(helix: Helix) -> 
             assert not item["label"].startswith(" ") and "\n" not in item["label"]
 
 
-@pytest.mark.parametrize("how", ["quit", "killed"])
-def test_the_server_ends_with_the_editor(start_helix: Callable[[], Helix], how: str) -> None:
-    helix = start_helix()
-    helix.open("a.py", SAMPLE, ROW, 0)
-    servers = wait(lambda: [one for one in helix.servers() if "midspan" in " ".join(one.cmdline())])
+def test_the_server_ends_with_the_editor(helix: Helix) -> None:
+    """Last of all, since it ends the Helix of this module."""
+    helix.open("last.py", "\n".join(lines_with("")), ROW, 0)
+    servers = wait(helix.servers)
     assert servers
-    if how == "quit":
-        helix.command("quit!")
-    else:
-        psutil.Process(helix.terminal.pid).send_signal(signal.SIGKILL)
+    helix.command("quit-all!")
+    assert not psutil.wait_procs(servers, timeout=15)[1]
+
+
+def test_the_server_ends_when_the_editor_is_killed(start_helix: Callable[[], Helix]) -> None:
+    helix = start_helix()
+    helix.open("a.py", "\n".join(lines_with("")), ROW, 0)
+    servers = wait(helix.servers)
+    assert servers
+    helix.terminal.kill()
     assert not psutil.wait_procs(servers, timeout=15)[1]

@@ -6,7 +6,7 @@ wire from its own log.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,18 +32,10 @@ _MESSAGE = re.compile(r"helix_lsp::transport \[INFO\] midspan (?P<way><-|->) (?P
 
 @dataclass(frozen=True)
 class Item:
-    """The one entry of a menu as it came over the wire. `preview` is the whole line at the cursor, and those below it
-    that the fill brings, without the first one's indentation: it says nothing in columns."""
+    """The one entry of a menu as it came over the wire: what it is called, and the text of its documentation."""
 
     label: str
     preview: str
-    edit: Mapping[str, Any]
-
-    def applied(self, lines: list[str], row: int) -> list[str]:
-        """What the lines become when the entry is accepted, by what it shows and not by the edit it carries."""
-        line = lines[row]
-        indentation = line[: len(line) - len(line.lstrip())]
-        return [*lines[:row], *(indentation + self.preview).splitlines(), *lines[row + 1 :]]
 
 
 class Helix:
@@ -62,7 +54,7 @@ class Helix:
         extra["XDG_CONFIG_HOME"] = str(folder / "config")
         extra.update(server_settings())
         self.terminal = Terminal([HELIX, "-vv", "--log", self._log], extra, folder, SIZE)
-        self._wait(lambda: "NOR" in self._status(), "Helix to start")
+        self._wait(lambda: "NOR" in self.status(), "Helix to start")
 
     # -- keys
 
@@ -70,17 +62,17 @@ class Helix:
         """A new file; the cursor, counted from 0, is where `type` will insert."""
         (self.folder / name).write_bytes(text.encode())
         self.command(f"open {name}:{row + 1}:{column + 1}")
-        self._wait(lambda: name in self._status() and f"{row + 1}:{column + 1}" in self._status(), "the file")
+        self._wait(lambda: name in self.status() and f"{row + 1}:{column + 1}" in self.status(), "the file")
         self.terminal.keys("i")
-        self._wait(lambda: "INS" in self._status(), "insert mode")
+        self._wait(lambda: "INS" in self.status(), "insert mode")
 
     def normal(self) -> None:
         """Leave insert mode, and menus. Escape and what follows at once would be a key with Alt."""
         for _ in range(3):
-            if "NOR" in self._status():
+            if "NOR" in self.status():
                 return
             self.terminal.keys("\x1b")
-            wait(lambda: "NOR" in self._status(), 1.0)
+            wait(lambda: "NOR" in self.status(), 1.0)
         pytest.fail("Helix does not leave insert mode\n" + "\n".join(self.screen()))
 
     def command(self, command: str) -> None:
@@ -113,7 +105,8 @@ class Helix:
         entry = re.compile(re.escape(item.label) + r"\s+text\b")
         return any(entry.search(line) for line in self.screen())
 
-    def _status(self) -> str:
+    def status(self) -> str:
+        """The line that says the mode, the file, and where the cursor is, counted from 1."""
         return self.screen()[-2]
 
     # -- what went over the wire
@@ -139,7 +132,8 @@ class Helix:
 
     def item(self, name: str, line: str) -> Item | None:
         """Of the answer to the newest request, if that was made in this file with this much of a line typed."""
-        return self._wait(lambda: self._answered(name, line), f"an answer for {line!r}")[0]
+        answered = self._wait(lambda: self._answered(name, line), f"an answer for {line!r}")
+        return answered[0] if answered else None
 
     def _answered(self, name: str, line: str) -> tuple[Item | None] | None:
         asked = self.asked()
@@ -154,11 +148,12 @@ class Helix:
             return None
         items = (answer.get("result") or {}).get("items") or [None]
         one = items[0]
-        return (one and Item(one["label"], one["documentation"]["value"], one["textEdit"]),)
+        return (one and Item(one["label"], one["documentation"]["value"]),)
 
     def servers(self) -> list[psutil.Process]:
-        """The processes Helix has started."""
-        return psutil.Process(self.terminal.pid).children(recursive=True)
+        """The Midspans this Helix has started."""
+        children = psutil.Process(self.terminal.pid).children(recursive=True)
+        return [child for child in children if "--stdio" in child.cmdline()]
 
     def ready(self) -> None:
         """Return once the model is loaded."""

@@ -1,4 +1,4 @@
-"""How VS Code's own server is run from `.cache/vscode`, where `.ci/fetch-vscode` has put it. Knows nothing of windows."""
+"""How VS Code's own server is run from `.cache/vscode`, where `.ci/fetch-vscode` put it. Knows nothing of windows."""
 
 import os
 import socket

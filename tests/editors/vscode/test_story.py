@@ -1,5 +1,6 @@
 """The story of `story.py` in VS Code, with the packaged extension."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,11 +60,19 @@ class InVSCode:
         self.window.press(*["shift+ArrowDown"] * (last - first), "shift+End")
 
     def choose(self, action: str) -> None:
-        self.window.press("ctrl+alt+4")  # no message of before
+        self.window.press("ctrl+alt+4")
+        self.window.wait(lambda: not self.window.messages, "older messages to go")
         self.window.act(action)
 
     def cancel(self) -> None:
-        self.window.wait(lambda: self.window.page.click(CANCEL), "a way to cancel")
+        window, there = self.window, f"!!document.querySelector({json.dumps(CANCEL)})"
+        window.wait(lambda: window.page.look(there), "a way to cancel")
+
+        def clicked() -> bool:  # it slides in, and a click may miss it
+            window.page.click(CANCEL)
+            return window.wait(lambda: not window.page.look(there), "it to go", patience=0.5, fail=False)
+
+        window.wait(clicked, "the click to be taken")
 
     def said(self) -> str:
         return "\n".join(self.window.messages)

@@ -247,16 +247,23 @@ def test_the_doctor_runs_in_a_terminal(vscode: VSCode) -> None:
     vscode.press("ctrl+j")
 
 
-def test_a_rewrite_with_an_instruction_is_asked_for_or_refused_clearly(vscode: VSCode) -> None:
-    vscode.open(SAMPLE, ROW + 1)
+def test_a_rewrite_asks_which_way_and_is_made_or_refused_clearly(vscode: VSCode) -> None:
+    path = vscode.open(SAMPLE, ROW + 1)
     vscode.press("ctrl+alt+3")
     assert vscode.wait(lambda: vscode.messages, "a message") == ["Select the code that Midspan should rewrite."]
     vscode.press("ctrl+alt+4", "End", "shift+Home", "ctrl+alt+3")
-    asked = "document.querySelector('.quick-input-widget input')?.placeholder"
-    vscode.wait(lambda: vscode.messages or vscode.page.look(asked) == "use a context manager", "an answer")
+    ways = (
+        "[...document.querySelectorAll('.quick-input-widget .monaco-list-row .label-name')].map((one) => one.innerText)"
+    )
+    vscode.wait(lambda: vscode.page.look(ways) == ["Write it anew", "Rewrite it lightly"], "the ways there are")
+    vscode.press("Enter")
+    vscode.wait(lambda: vscode.messages or vscode.screen != SAMPLE.split("\n"), "the rewrite, or why there is none")
     for message in vscode.messages:
-        assert message == "This version of Midspan's server cannot rewrite code from an instruction."
-    vscode.press("Escape")
+        assert message == "Midspan: no better text was found."
+    after = vscode.screen
+    assert [*after[:ROW], *after[ROW + 1 :]] == [*SAMPLE.split("\n")[:ROW], *SAMPLE.split("\n")[ROW + 1 :]]
+    vscode.press("ctrl+z")
+    vscode.holds(path, SAMPLE)
 
 
 def test_the_walkthrough_s_sample_shows_a_fill(vscode: VSCode) -> None:

@@ -74,23 +74,28 @@ def test_heads(weighted: bool, rotated: bool, dtype: torch.dtype, close: Callabl
 
 
 @pytest.mark.parametrize(
-    ("batch", "heads", "kv", "length", "dim", "span"),
+    ("lengths", "heads", "kv", "length", "dim", "span"),
     [
-        (1, 4, 2, 8, 16, (3, 37)),  # the window's end of a longer prefix
-        (2, 2, 1, 5, 12, (0, 20)),  # two canvases behind one prefix; a head size that no tile divides
-        (1, 2, 1, 9, 64, (0, 0)),  # nothing before the canvas; parts without keys
-        (1, 1, 1, 70, 16, (39, 40)),  # more rows than a tile, one key before
+        ([8], 4, 2, 8, 16, (3, 37)),  # the window's end of a longer prefix
+        ([5, 3], 2, 1, 5, 12, (0, 20)),  # two canvases behind one prefix, one padded; a head size no tile divides
+        ([9], 2, 1, 9, 64, (0, 0)),  # nothing before the canvas; parts without keys
+        ([66], 1, 1, 70, 16, (39, 40)),  # more rows than a tile, one key before
     ],
 )
 def test_attention_over_two_segments(
-    batch: int, heads: int, kv: int, length: int, dim: int, span: tuple[int, int], dtype: torch.dtype, close: Callable
-) -> None:
-    """Keys outside the span are NaN: one that is looked at shows."""
+    lengths: list[int], heads: int, kv: int, length: int, dim: int, span: tuple[int, int],
+    dtype: torch.dtype, close: Callable,
+) -> None:  # fmt: skip
+    """Keys outside the span are NaN, and so is padding: what is looked at shows."""
+    batch = len(lengths)
     q = drawn(batch, heads, length, dim, dtype=dtype) * 0.5
     k, v = drawn(batch, kv, length, dim, dtype=dtype), drawn(batch, kv, length, dim, dtype=dtype)
     buffer = torch.full((2, 1, kv, 48, dim), torch.nan, dtype=dtype)
     buffer[:, :, :, span[0] : span[1]] = drawn(2, 1, kv, span[1] - span[0], dim, dtype=dtype)
     past_k, past_v = buffer[0, :, :, :40], buffer[1, :, :, :40]
-    arguments = (q, past_k, past_v, k, v, torch.tensor(span, dtype=torch.int32))
+    arguments = (q, past_k, past_v, k, v, torch.tensor(span, dtype=torch.int32), torch.tensor(lengths).int())
+    expected = rectangle_torch(*arguments)
+    for each, used in enumerate(lengths):
+        k[each, :, used:] = v[each, :, used:] = torch.nan
     with pretend(Target("cuda", 90, "four", 4)):
-        close(rectangle_triton(*arguments), rectangle_torch(*arguments))
+        close(rectangle_triton(*arguments), expected)

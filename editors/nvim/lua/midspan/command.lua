@@ -3,6 +3,17 @@ local server = require('midspan.server')
 local M = {}
 
 local actions = {
+  rewrite = function(args, instruction)
+    local lines = { args.line1, args.line2 }
+    require('midspan.rewrite').rewrite({ lines = args.range > 0 and lines or nil, instruction = instruction })
+  end,
+
+  cancel = function()
+    if not require('midspan.rewrite').cancel() then
+      vim.notify('midspan: nothing is being rewritten here')
+    end
+  end,
+
   toggle = function()
     local midspan = require('midspan')
     midspan.toggle()
@@ -41,23 +52,30 @@ function M.status()
   return table.concat(lines, '\n')
 end
 
----@param name string
-function M.run(name)
+---@param args vim.api.keyset.create_user_command.command_args
+function M.run(args)
+  local name, rest = args.args:match('^(%S+)%s*(.-)%s*$')
   local action = actions[name]
-  if action then
-    action()
+  if action and rest ~= '' and name ~= 'rewrite' then
+    vim.notify(('midspan: %s takes no argument'):format(name), vim.log.levels.ERROR)
+  elseif action then
+    action(args, rest)
   else
-    local known = table.concat(M.complete(''), ', ')
+    local known = table.concat(M.complete('', 'Midspan '), ', ')
     vim.notify(('midspan: %s is no command; known are %s'):format(name, known), vim.log.levels.ERROR)
   end
 end
 
 ---@param lead string
+---@param line string the command line so far
 ---@return string[]
-function M.complete(lead)
+function M.complete(lead, line)
+  if line:match('Midspan%s+%S+%s') then
+    return {}
+  end
   return vim.tbl_filter(function(name)
     return vim.startswith(name, lead)
-  end, { 'log', 'restart', 'status', 'toggle' })
+  end, { 'cancel', 'log', 'restart', 'rewrite', 'status', 'toggle' })
 end
 
 return M

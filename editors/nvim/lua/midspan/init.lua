@@ -143,4 +143,16 @@ function M.dismiss()
   return accept.dismiss()
 end
 
+---Has the visual selection, the given lines or the cursor's line written anew.
+---@param options? midspan.RewriteOptions
+---@return boolean asked
+function M.rewrite(options)
+  return require('midspan.rewrite').rewrite(options)
+end
+
+---@return boolean cancelled
+function M.cancel_rewrite()
+  return require('midspan.rewrite').cancel()
+end
+
 return M

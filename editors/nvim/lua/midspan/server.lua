@@ -43,6 +43,8 @@ function M.lsp_config(config)
     filetypes = config.filetypes,
     root_markers = config.root_markers,
     on_exit = require('midspan.recovery').on_exit,
+    -- Neovim does apply edits of one version of a text, and refuse those of another; it only does not say so.
+    capabilities = { workspace = { workspaceEdit = { documentChanges = true } } },
     init_options = settings,
     settings = { midspan = settings },
     handlers = {
