@@ -127,6 +127,11 @@ class Engine:
         report(1.0, "ready")
         return engine
 
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether the checkpoint takes `rewrite`'s instruction."""
+        return self._prompt.follows_instructions
+
     def infill(self, request: InfillRequest) -> Infill:
         """Fills the gap between `request.prefix` and `request.suffix`. Raises EngineError only when out of memory."""
         return self._within_memory(lambda: self._infill(request))

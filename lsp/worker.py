@@ -291,7 +291,7 @@ class Worker:
             self._post(self._loaded, generation, str(error))
             return None
         problem = over_limit(spec.memory_limit)
-        self._post(self._loaded, generation, problem or None, getattr(engine, "follows_instructions", False))
+        self._post(self._loaded, generation, problem or None, engine.follows_instructions)
         return None if problem else engine
 
     def _run(self, engine: "Engine", job: Job) -> None:

@@ -103,8 +103,8 @@ class Library:
             near = [number + 1 for number in self._numbers.get(place.above[-1], ())] if place.above else []
             near += [number - 1 for number in self._numbers.get(place.below[0], ())] if place.below else []
             inside = [number for number in near[:MOST_PLACES] if 0 <= number < len(self._lines)]
+            inside = [number for number in inside if self._lines[number] != BORDER.strip()]
             found = _best({}, _whole_lines(place, self._lines, inside))
-            found.pop(BORDER.strip("\n"), None)
         else:
             found = _line_ends(place, (self._text,), backwards=False)
         return _ranked(found, LIBRARY, limit)

@@ -17,6 +17,8 @@ from .seams import Seams
 
 
 class BasePrompt:
+    follows_instructions = False
+
     def __init__(self, tokens: Tokens, manifest: Manifest, eos_token_id: int) -> None:
         self._tokens, self._manifest, self._eos = tokens, manifest, eos_token_id
         self._n_tokens = lru_cache(maxsize=4096)(lambda line: len(tokens.encode(line)))

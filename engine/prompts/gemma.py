@@ -56,6 +56,8 @@ def has_turns(tokens: Tokens) -> bool:
 
 
 class GemmaPrompt:
+    follows_instructions = True
+
     def __init__(self, tokens: Tokens, manifest: Manifest, eos_token_ids: Sequence[int]) -> None:
         """Raises EngineError when the tokenizer has no turns, or the prefix no room."""
         turn, end = tokens.control(TURN), tokens.control(END_OF_TURN)

@@ -19,6 +19,8 @@ class Prompt(Protocol):
     """One form. The same texts give the same ids, whatever was asked before; costs O(what the network is shown), not
     O(file)."""
 
+    follows_instructions: bool
+
     def frame(self, prefix: str, suffix: str, context: str = "", instruction: str | None = None) -> Framed:
         """prefix, suffix: all text around the gap, of any length. context: text to know beforehand, whole lines, the
         most important first; instruction: what is wanted, in words. A checkpoint that was taught neither ignores them.

@@ -123,8 +123,9 @@ def _measure(network: Network, held: Held, n_prefix: int, kind: str) -> dict[str
         prefix = held.prefix[rows, CONTEXT - n_prefix + 1 :].to(device)
         prefix = torch.cat((torch.full_like(prefix[:, :1], BOS), prefix), dim=1)
         cache = network.new_cache(len(prefix))
-        hidden = network.encode(prefix, cache)[:, -CAUSAL - 1 : -1]
-        sums["causal"] += _nats(network, hidden, prefix[:, -CAUSAL:]).mean(1).tolist()
+        n_causal = min(CAUSAL, n_prefix - 1)
+        hidden = network.encode(prefix, cache)[:, -n_causal - 1 : -1]
+        sums["causal"] += _nats(network, hidden, prefix[:, -n_causal:]).mean(1).tolist()
         for canvas in range(2):
             target = held.target[rows, canvas].to(device)
             logits = network.logits(network.denoise(slots[rows, canvas].to(device), cache))

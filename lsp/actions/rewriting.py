@@ -61,7 +61,7 @@ def _why(wish: Wish, bounds: Bounds) -> str:
 
 def _written(wish: Wish, syntax: "Syntax", engine: "Engine", bounds: Bounds) -> Edit | None:
     place, instruction = _place(wish, syntax)
-    if instruction and not getattr(engine, "follows_instructions", False):
+    if instruction and not engine.follows_instructions:
         raise NothingBetterError(f"{engine.name} follows no instructions")
     desk = Desk(place, syntax, engine, bounds)
     for infill in _attempts(desk, wish, instruction):

@@ -273,8 +273,9 @@ class Story:
         (before,) = self.editor.servers()
         os.kill(before, signal.SIGKILL)
         self.editor.type(" # kept")
-        written = self._without_ghost()
-        assert "# kept" in written
+        kept = "what is typed meanwhile, in place of the ghost text"
+        self.editor.wait(lambda: "# kept" in self.editor.screen() and not self.editor.ghost(), kept)
+        written = self._at_rest()
         self.editor.holds(written)
         self.editor.wait(lambda: self.editor.servers() not in ([], [before]), "another server, unasked")
         self.editor.ready()
@@ -308,11 +309,6 @@ class Story:
         """The requests for younger versions of the same document."""
         asked = requests(self.editor.recordings)
         return [one for one in asked if one["uri"] == shown["uri"] and one["version"] > shown["version"]]
-
-    def _without_ghost(self) -> str:
-        """What is on the screen once what was suggested is gone from it."""
-        self.editor.wait(lambda: not self.editor.ghost(), "the ghost text to go")
-        return self.editor.screen()
 
 
 STEPS = tuple(name for name in vars(Story) if not name.startswith("_") and name != "play")

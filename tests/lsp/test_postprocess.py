@@ -9,6 +9,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from midspan.lsp.filters import postprocess as postprocess_module
 from midspan.lsp.filters.postprocess import FILTERS, Surroundings, postprocess
 
 from tests.fixture import Fixture, parse
@@ -200,6 +201,19 @@ BLOCKS = [
     ),
     ("the block's own end does not", "  ", "def f\n  ║├b┤\nend\n", "b\nend"),
     ("nor its bracket", "    ", "f({\n    ║├a: 1,\n    b: 2,┤\n})", "a: 1,\n    b: 2,\n    })"),
+    # tabs here and spaces there: a line deeper than its own begins as its own does
+    (
+        "a block of spaces in a file of tabs goes on in tabs from where it stands",
+        "    ",
+        "class A:\n\tx = 1\n\ty = 2\n\tz = 3\n\ndef f():\n    ║├if x:\n    \ty()\n    z()┤\n",
+        "if x:\n        y()\n    z()",
+    ),
+    (
+        "a block of tabs in a file of spaces stays as it is written",
+        "\t",
+        "def g():\n    x = 1\n    y = 2\n    z = 3\n\ndef f():\n\t║├if x:\n\t\ty()\n\tz()┤\n",
+        "if x:\n\t\ty()\n\tz()",
+    ),
     # over and over
     ("a loop of the model", "    ", "def f():\n    ║├x()\n    y()┤\n", "x()\n    y()\n    y()\n    y()\n    y()"),
 ]
@@ -209,6 +223,22 @@ BLOCKS = [
 def test_several_lines(story: str, indent: str, place: str, fill: str) -> None:
     fixture = parse(place)
     assert shown(surroundings(fixture, indent=indent, block=True), fill) == fixture.insertion, story
+
+
+def every_case() -> list[tuple[Surroundings, str]]:
+    one_line = [(surroundings(parse(place)), fill) for place, fill, *_ in (*ONE_LINE, *NOTHING)]
+    blocks = [(surroundings(parse(place), indent=indent, block=True), fill) for _, indent, place, fill in BLOCKS]
+    held = surroundings(parse('x = "║'), forbidden=("\n", '"'))
+    again = surroundings(parse("def f():\n    a()\n    b()\n    ║\n"), indent="    ", block=True)
+    return [*one_line, *blocks, (held, 'hello" + name'), (again, "a()\n    b()")]
+
+
+@pytest.mark.parametrize("name", [step.__name__ for step in FILTERS])
+def test_no_filter_can_be_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = every_case()
+    kept = [postprocess(fill, around) for around, fill in cases]
+    monkeypatch.setattr(postprocess_module, "FILTERS", tuple(step for step in FILTERS if step.__name__ != name))
+    assert kept != [postprocess(fill, around) for around, fill in cases]
 
 
 def test_lines_that_are_all_above_or_below_already() -> None:

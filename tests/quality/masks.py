@@ -147,13 +147,14 @@ def main() -> int:
     for name, (gaps, truths) in sets(chosen.folder, chosen.gaps).items():
         texts: dict[str, list[str]] = defaultdict(list)
         steps, seconds = defaultdict(int), defaultdict(float)
-        for case in track(gaps, description=name, console=console):
+        for number, case in enumerate(track(gaps, description=name, console=console)):
             need, check = Need.of(case), check_of(case)
             alone = replace(engine.method, drafts=False, repair=False)
             request = InfillRequest(case.prefix, case.suffix, 32, case.single_line, method=alone)
             whole = replace(request, method=engine.method, check=check)
             for fill, asked in (("canvas", request), ("product", whole)):
-                for masks in (None, need):
+                # In turn: who comes first pays for the encoding.
+                for masks in (None, need) if number % 2 else (need, None):
                     way = fill if masks is None else f"{fill}, masks"
                     began = time.thread_time()
                     with masking(lexicon, masks):
@@ -167,7 +168,8 @@ def main() -> int:
                 (case.task, one + case.ending) for ones in texts.values() for case, one in zip(gaps, ones, strict=True)
             ]
             scored = passed(chosen.folder, said, console)
-        for way, ones in texts.items():
+        for way in sorted(texts):
+            ones = texts[way]
             pairs = list(zip(gaps, ones, strict=True))
 
             def share(hits: list[bool]) -> float:

@@ -1,13 +1,12 @@
 """What repair is worth: parse rate and pass@1 of fills before and after, beside other ways to choose what to redo.
 
-    python tests/quality/repair.py FOLDER [--model DIRECTORY] [--shown N] [--no-write]
+    python tests/quality/repair.py FOLDER [--model DIRECTORY] [--cases N] [--no-write]
 
 FOLDER holds the HumanEval-Infilling and SAFIM splits as `data/humaneval_infilling` and `data/safim`, and the scorer
 `score_humaneval_infill.py` (without it pass@1 is left out). For every gap the canvas alone fills; where its text brings
 a new error, each way mends the same text. Two rounds of at most three denoise steps each for all of them, the same
-number of tokens, the same check. Then the product's path, `complete` with the shipped threshold, on gaps of whole files
-in four languages: how much of what would be shown parses, and whether any of it says the suffix' first line again. Such
-a line is judged by a fresh parse of the whole file and, for Python, by CPython. The true length of a gap is never told.
+number of tokens, the same check. What the product shows after that, `shown.py` judges. The true length of a gap is
+never told.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,8 +34,6 @@ from midspan.engine.filling import fill as fill_module
 from midspan.engine.filling import repair
 from midspan.grammars import Syntax
 from midspan.grammars.repair import culprits
-from midspan.lsp.complete import Limits, Outcome, Snapshot, complete
-from midspan.lsp.settings.settings import Settings
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -235,76 +232,6 @@ def percent(hits: Iterable[bool]) -> float:
     return round(100 * sum(values) / max(1, len(values)), 2)
 
 
-def shown_of(engine: Engine, case: Case) -> Outcome:
-    limits = Limits(
-        Settings().max_tokens, Settings().min_confidence, 0, time.monotonic() + 60, lambda: False, 1, Settings().prose
-    )
-    at = len(case.prefix)
-    snapshot = Snapshot(case.task, 0, case.language, case.document, at, at)
-    return complete(snapshot, Syntax.parse(case.document, case.language), engine, limits)
-
-
-def worse(case: Case, text: str) -> bool:
-    """Whether the whole file has more ERROR and MISSING nodes than it had, by fresh parses; for Python also whether
-    CPython takes it no more (a header may wait for its body)."""
-    old, new = Syntax.parse(case.document, case.language), Syntax.parse(text, case.language)
-    if len(new.flaws) > len(old.flaws):
-        return True
-    if case.language != "python" or compiles(text) or not compiles(case.document):
-        return False
-    at = len(text) - len(case.suffix.partition("\n")[1] + case.suffix.partition("\n")[2])
-    line = text[:at].rpartition("\n")[2]
-    return not (line.rstrip().endswith(":") and compiles(text[:at] + " pass" + text[at:]))
-
-
-def repeats(case: Case, text: str) -> bool:
-    """Whether the filled line says the first line below again."""
-    rest = case.suffix.partition("\n")[2]
-    below = next((line.strip() for line in rest.split("\n") if line.strip()), "")
-    end = len(text) - len(rest) - ("\n" in case.suffix)
-    return any(c.isalnum() for c in below) and text[:end].rpartition("\n")[2].strip() == below
-
-
-def shown_table(engine: Engine, sets: dict[str, list[Case]], most: int, console: Console) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    total: dict[str, int] = defaultdict(int)
-    for name, every in sets.items():
-        cases = random.Random(0).sample(every, min(most, len(every)))
-        counts: dict[str, int] = defaultdict(int)
-        for case in track(cases, description=f"shown, {name}", console=console):
-            outcome = shown_of(engine, case)
-            one = outcome.suggestion
-            if one is None:
-                continue
-            text = case.document[: one.start] + one.text + case.document[one.end :]
-            counts["shown"] += 1
-            counts["worse"] += worse(case, text)
-            counts["repeats"] += repeats(case, text)
-            counts["mended"] += "repair" in outcome.source
-            if worse(case, text) or repeats(case, text):
-                console.print(f"[red]{case.task}[/red] {one.text!r}", markup=True, highlight=False)
-        for key, n in counts.items():
-            total[key] += n
-        rows.append(shown_row(name, len(cases), counts))
-    rows.append(shown_row("all", sum(int(str(row["gaps"])) for row in rows), total))
-    return rows
-
-
-def shown_row(name: str, n: int, counts: dict[str, int]) -> dict[str, object]:
-    shown = counts["shown"]
-    parses = round(100 * (1 - counts["worse"] / shown), 2) if shown else ""
-    how = f"shown:{shown} worse:{counts['worse']} repeats:{counts['repeats']}"
-    return {
-        "set": f"shown, {name}",
-        "gaps": n,
-        "way": "product",
-        "parses": parses,
-        "of": shown,
-        "mended": counts["mended"],
-        "how": how,
-    }
-
-
 def show(rows: list[dict[str, object]], console: Console) -> None:
     table = Table(*FIELDS)
     for row in rows:
@@ -318,7 +245,6 @@ def main() -> int:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cases", type=int, default=10_000, help="gaps of each set that are filled")
-    parser.add_argument("--shown", type=int, default=150, help="gaps of each set that go the product's path")
     parser.add_argument("--no-write", action="store_true")
     chosen = parser.parse_args()
     console = Console(width=150)
@@ -332,12 +258,6 @@ def main() -> int:
     for name, cases in sets.items():
         rows += table_of(name, engine, cases[: chosen.cases], chosen.folder, console)
         show(rows[-N_WAYS:], console)
-    shown = {"HumanEval lines": lines}
-    for name, cases in (("block", block), ("control", control)):
-        for language in LANGUAGES.values():
-            shown[f"SAFIM {name} {language}"] = [case for case in cases if case.language == language]
-    rows += shown_table(engine, shown, chosen.shown, console)
-    show(rows[len(sets) * N_WAYS :], console)
     if not chosen.no_write:
         with CSV.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")

@@ -16,14 +16,11 @@ length of a gap is never told. Writes `shown.csv`. With `--log`, what is done is
 from __future__ import annotations
 
 import argparse
-import ast
 import csv
-import gzip
 import json
 import random
 import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -33,13 +30,13 @@ from midspan.engine import Engine
 from midspan.grammars import Syntax
 from midspan.lsp.complete import Limits, Outcome, Snapshot, complete
 from midspan.lsp.settings.settings import Settings
+from repair import LANGUAGES, compiles, rows_of
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 CSV = Path(__file__).with_name("shown.csv")
 FIELDS: tuple[str, ...] = ("set", "gaps", "shown", "parse", "worse", "refused", "repeat", "repaired", "whole")
-SAFIM = {"python": "python", "cpp": "cpp", "java": "java", "csharp": "csharp"}
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,6 @@ class Verdict:
     whole: bool = False  # the file has no error at all
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        return [json.loads(line) for line in file if line.strip()]
-
-
 def human_eval(folder: Path, name: str, group: str) -> Iterator[Case]:
     for row in rows_of(folder / "data" / "humaneval_infilling" / f"HumanEval-{name}.jsonl.gz"):
         # A gap of whole lines ends where the last of them does: its line break stays.
@@ -87,14 +79,14 @@ def human_eval(folder: Path, name: str, group: str) -> Iterator[Case]:
 def safim(folder: Path, name: str) -> Iterator[Case]:
     for row in rows_of(folder / "data" / "safim" / f"{name}_completion.jsonl.gz"):
         before, _, after = row["eval_prompt"].partition("{{completion}}")
-        language = SAFIM[row["lang"]]
+        language = LANGUAGES[row["lang"]]
         yield Case(f"{name}/{row['task_id']}", f"SAFIM {name} {language}", language, before, after)
 
 
 def cursors(folder: Path, rng: random.Random) -> Iterator[Case]:
     """Two cursors in every file of SAFIM's: where a line breaks off, and inside a line that goes on."""
     for row in rows_of(folder / "data" / "safim" / "block_completion.jsonl.gz"):
-        text, language = row["eval_prompt"].replace("{{completion}}", row["ground_truth"]), SAFIM[row["lang"]]
+        text, language = row["eval_prompt"].replace("{{completion}}", row["ground_truth"]), LANGUAGES[row["lang"]]
         code = [at for at, char in enumerate(text) if not char.isspace()]
         for kind in ("rest of line", "inside a line"):
             at = rng.choice(code)
@@ -173,16 +165,6 @@ def refused(case: Case, text: str, end: int) -> bool:
     feed = len(text) if feed < 0 else feed
     line = text[text.rfind("\n", 0, end) + 1 : feed].rstrip()
     return not (line.endswith(":") and compiles(text[:feed].rstrip("\r") + " pass" + text[feed:]))
-
-
-def compiles(text: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def repeats(text: str, start: int, end: int) -> bool:

@@ -46,7 +46,7 @@ def completed(emacs: Emacs) -> str | None:
     emacs.terminal.keys("\x1b\t")  # M-TAB
     emacs.wait(lambda: emacs.eval("asked") > asked, "completion at point to end")
     previews = emacs.eval(
-        "(vconcat (mapcar (lambda (item) (plist-get (plist-get item :documentation) :value)) (plist-get answer :items)))"
+        "(vconcat (mapcar (lambda (one) (plist-get (plist-get one :documentation) :value)) (plist-get answer :items)))"
     )
     assert len(previews) < 2
     return re.sub(r"\A```python\n(.*)\n```\Z", r"\1", previews[0], flags=re.DOTALL) if previews else None

@@ -178,6 +178,26 @@ def test_typing_at_speed_is_never_disturbed_and_every_request_is_answered(helix:
     assert wait(lambda: {one["id"] for one in helix.asked()} == helix.answers().keys(), 20), "a request has no answer"
 
 
+def test_rewriting_a_selection_changes_nothing_else_and_one_undo_takes_it_back(helix: Helix) -> None:
+    name, lines = f"sample{next(_files)}.py", lines_with("")
+    first, last = lines.index("def save(path, value):"), lines.index("def names(folder):")
+    helix.open(name, "\n".join(lines), first + 2, 4)
+    helix.ready()
+    helix.normal()
+    helix.type("x")  # the line
+    helix.type(" a")  # what can be done with it
+    assert wait(lambda: any("Midspan: rewrite" in line for line in helix.screen()), 10), "\n".join(helix.screen())
+    helix.type("\r")
+    assert wait(lambda: helix.resolved() is not None), "the action was not resolved"
+    assert helix.resolved(), "the model has nothing else to say"
+    assert wait(lambda: "[+]" in helix.status(), 10), "the buffer was not changed"
+    new = helix.saved(name).split("\n")
+    assert new != lines and new[: first + 1] == lines[: first + 1]
+    assert new[last - len(lines) :] == lines[last:]
+    helix.type("u")
+    assert wait(lambda: helix.saved(name) == "\n".join(lines), 10), "one undo is not enough"
+
+
 def test_every_menu_had_one_entry_and_could_be_asked_for_again(helix: Helix) -> None:
     """Of all menus of this module."""
     menus = [answer["result"] for answer in helix.answers().values() if answer.get("result")]

@@ -130,6 +130,12 @@ class Helix:
         ids = {message["id"] for message in self.asked()}
         return {message["id"]: message for way, message in self.messages() if way == "<-" and message.get("id") in ids}
 
+    def resolved(self) -> bool | None:
+        """Whether the last action that was resolved has an edit; None while there is no answer."""
+        ids = [one["id"] for way, one in self.messages() if way == "->" and one.get("method") == "codeAction/resolve"]
+        answers = [one for way, one in self.messages() if way == "<-" and ids and one.get("id") == ids[-1]]
+        return "edit" in (answers[-1].get("result") or {}) if answers else None
+
     def item(self, name: str, line: str) -> Item | None:
         """Of the answer to the newest request, if that was made in this file with this much of a line typed."""
         answered = self._wait(lambda: self._answered(name, line), f"an answer for {line!r}")
