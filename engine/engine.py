@@ -24,6 +24,7 @@ from .filling.gap import Check, Gap
 from .filling.gate import Gate
 from .filling.method import usual
 from .filling.selection import joined, pieces, within
+from .kernels.target import gives_up
 from .network import Network
 from .prefix import BYTE_BUDGET, PrefixStore
 from .prompts.prompt import prompt_for
@@ -142,8 +143,11 @@ class Engine:
             with torch.inference_mode():
                 return run()
         except Exception as error:
-            if not out_of_memory(error):
+            kernels_fail = not out_of_memory(error) and gives_up(error)
+            if not kernels_fail and not out_of_memory(error):
                 raise
+        if kernels_fail:
+            return self._within_memory(run)  # by plain operations now, so this happens once
         # Not in the handler: there the error, and with it every tensor of the failed request, would still be alive.
         self._prefixes.clear()
         self._filler.forget()

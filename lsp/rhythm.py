@@ -8,6 +8,7 @@ there is nothing to wait for. Pure: times are handed in (seconds of one clock).
 PAUSE = 0.6  # seconds between two keys after which a new burst begins
 SHARE = 0.3  # of the newest pause in the running mean
 PATIENCE = 1.3  # times the usual pause: what the next key is waited for
+UNFINISHED = 2.0  # times what was spent on an answer that was given up: what all of it is taken to cost
 MOST_SLOW = 1.0  # seconds one answer counts for at most in the mean
 
 
@@ -43,3 +44,8 @@ class Pace:
     def took(self, seconds: float) -> None:
         seconds = min(seconds, MOST_SLOW)
         self.seconds = seconds if self.seconds == 0.0 else (1 - SHARE) * self.seconds + SHARE * seconds
+
+    def gave_up(self, seconds: float) -> None:
+        """An answer was called off after so long. On a machine too slow to finish any, nothing else tells how slow."""
+        if UNFINISHED * seconds > self.seconds:
+            self.took(UNFINISHED * seconds)

@@ -228,7 +228,11 @@ class Session:
             log.exception("no suggestion in %s: the request failed", snapshot.uri)
             return Outcome("failed")
         if outcome is None:
-            return Outcome(job.reason, timings={"wasted": time.monotonic() - job.began} if job.began else {})
+            if not job.began:
+                return Outcome(job.reason)
+            wasted = time.monotonic() - job.began
+            self._pace.gave_up(wasted)
+            return Outcome(job.reason, timings={"wasted": wasted})
         self._pace.took(sum(outcome.timings.get(stage, 0.0) for stage in ("span", "engine", "check")))
         document = self.documents.get(snapshot.uri)
         if document is None or document.version != snapshot.version:

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .head import BANNED, EVERYWHERE, FULL_SCALE, Rows, Statistics
+from .head import BANNED, FULL_SCALE, Rows, Statistics
 from .launch import Launch, blocks, choose, power_of_two, start
 from .packing import Packed
 from .stream import MOST_SLOTS
@@ -22,7 +22,6 @@ from .weights_triton import channel_scaled, compiled_for, operands, tile_product
 
 SCALE: tl.constexpr = tl.constexpr(FULL_SCALE)
 BAN: tl.constexpr = tl.constexpr(BANNED)
-EVERYWHERE_BIT: tl.constexpr = tl.constexpr(EVERYWHERE)
 OUT: tl.constexpr = tl.constexpr(-2.0)
 FIELDS = 6  # per slot and tile: peak, sum, sum of e * l, argmax, best draw, its token
 
@@ -63,12 +62,8 @@ def head_kernel(
     acc = channel_scaled(acc, scales, inside, KIND)
     # Rounded as a linear layer in this dtype would; tanh(x) = 2 sigmoid(2x) - 1.
     capped = 2.0 * tl.sigmoid(acc.to(hidden.dtype.element_ty).to(tl.float32) * (2.0 / cap)) - 1.0
-    marks = tl.load(banned + inside).to(tl.int32)
-    out = ((marks & EVERYWHERE_BIT) != 0) | (token >= VOCAB)
-    capped = tl.where(out[:, None], OUT, capped)  # beyond what a tanh can be
-    kind = tl.load(kinds + row, mask=live, other=0)
-    if tl.max(kind, 0) > EVERYWHERE_BIT:  # a gap's first or last slot is among them
-        capped = tl.where((marks[:, None] & kind[None, :]) != 0, OUT, capped)
+    bits = tl.load(banned + inside).to(tl.int32)[:, None] & tl.load(kinds + row, mask=live, other=0)[None, :]
+    capped = tl.where((bits != 0) | (token >= VOCAB)[:, None], OUT, capped)  # beyond what a tanh can be
     stored = tl.where(capped == OUT, BAN, tl.floor(capped * SCALE + 0.5).to(tl.int32)).to(tl.int16)
     place = row[None, :].to(tl.int64) * VOCAB + token[:, None]
     tl.store(fixed + place, stored, mask=live[None, :] & (token < VOCAB)[:, None])
@@ -130,7 +125,8 @@ def merge_statistics_kernel(
 
 def heuristic(target: Target, rows: int, kind: str) -> Launch:
     if target.backend == "hip":
-        return Launch(min(32, rows), 64, 64, warps=8 if target.warp == 32 else 4, stages=2)
+        radeon = target.warp == 32
+        return Launch(min(32, rows), 64, 32 if radeon and rows < 32 else 64, warps=8 if radeon else 4, stages=2)
     if target.warpgroups:
         return Launch(rows, 128, 64 if kind == "plain" else 128, warps=8 if rows > 64 else 4, stages=3)
     return Launch(min(64, rows), 64, 64, warps=4, stages=3)

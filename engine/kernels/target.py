@@ -5,6 +5,7 @@ Triton is imported on first use by a tensor on a GPU, never before: a machine wi
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from traceback import walk_tb
 from typing import Literal
 
 import torch
@@ -51,6 +53,8 @@ class Target:
 HOPPER = Target("cuda", 90, "NVIDIA H200", 132)
 _pretended: ContextVar[Target | None] = ContextVar("pretended", default=None)
 _torch_only: ContextVar[bool] = ContextVar("torch_only", default=False)
+_given_up = False
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -98,6 +102,20 @@ def interpreted() -> bool:
 
 
 def use_triton(x: Tensor) -> bool:
-    """Whether x's operations go to Triton: on a GPU with Triton installed, and no gradient is wanted, for the kernels
-    have none."""
-    return (x.is_cuda or interpreted()) and _installed() and not torch.is_grad_enabled() and not _torch_only.get()
+    """Whether x's operations go to Triton: on a GPU with Triton installed that has compiled everything so far, and no
+    gradient is wanted, for the kernels have none."""
+    wanted = (x.is_cuda or interpreted()) and not torch.is_grad_enabled() and not _torch_only.get()
+    return wanted and _installed() and not _given_up
+
+
+def gives_up(error: BaseException) -> bool:
+    """Whether `error` came out of Triton, which cannot compile or launch a kernel here: a GPU it does not know, no C
+    compiler, no headers. Then, from now on and in this process, everything takes its plain-torch form: slower, and
+    right."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    if not any(name.split(".")[0] == "triton" for name in modules):
+        return False
+    global _given_up  # noqa: PLW0603
+    _given_up = True
+    log.warning("the GPU's kernels cannot be used here, plain operations take their place: %s", str(error)[-300:])
+    return True

@@ -1,25 +1,26 @@
 """Searches tile sizes on the GPU at hand, for the products that read nearly all of a step's bytes.
 
 `python -m midspan.engine.kernels.tune --seconds 300` writes `tuned/<device>.json`, which `launch.choose` prefers to the
-heuristics from then on. The search is over alternatives to the heuristic, one kernel and kind of weights at a time;
-weights rotate, so that none comes from the cache. Not yet run on a device.
+heuristics from then on. The search starts from the heuristic and changes one number at a time, keeping what is faster,
+one kernel and kind of weights after the other; each compiles for a second or two, so a minute tries some thirty.
+Weights rotate, so that none comes from the cache. Not yet run on a device.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .alignment_triton import align_triton
-from .experts_triton import block_rows, expert_rows
+from .experts_triton import block_rows, expert_rows, heuristic
 from .launch import TUNED, Launch, force, key, slug, tuned
 from .packing import Kind, pack
 from .target import target_of
@@ -28,33 +29,57 @@ ROTATION = 3  # layers' worth of weights: together several times any cache
 KINDS: tuple[Kind, ...] = ("bf16", "fp8", "int4")
 
 
-def candidates(rows: int, kind: Kind) -> Iterator[Launch]:
-    """Tiles for `rows` per block, from small to large."""
-    depths = (64, 128) if kind == "bf16" else (64, 128, 256)
-    for columns, depth, warps, stages in itertools.product((64, 128), depths, (4, 8), (3, 4, 5, 6)):
-        yield Launch(rows, columns, depth, warps, stages)
+CHOICES: dict[str, tuple[int, ...]] = {
+    "depth": (64, 128, 256),
+    "stages": (3, 4, 5, 6, 2),
+    "columns": (64, 128),
+    "warps": (4, 8),
+}  # what is changed, in this order
+
+
+def neighbours(launch: Launch) -> Iterator[Launch]:
+    """One number changed; of the depth also together with the stages, so that as many bytes are on their way."""
+    for name, values in CHOICES.items():
+        for value in values:
+            yield replace(launch, **{name: value})
+            if name == "depth":
+                yield replace(launch, depth=value, stages=max(2, min(6, launch.depth * launch.stages // value)))
 
 
 def fastest(
-    call: Callable[[int], object], launches: Iterator[Launch], op: str, until: float
+    call: Callable[[int], object],
+    start: Launch,
+    op: str,
+    until: float,
+    measure: Callable[[Callable[[int], object]], float] | None = None,
 ) -> tuple[Launch, float] | None:
-    """The launch with the least median milliseconds; those that do not compile or do not fit are passed over."""
-    best: tuple[Launch, float] | None = None
-    for launch in launches:
-        if time.monotonic() > until:
-            break
-        with force(op, launch):
-            try:
-                took = _median(call)
-            except (RuntimeError, ValueError):  # triton's OutOfResources and CompilationError are RuntimeErrors here
-                continue
-            except Exception as error:
-                if type(error).__module__.startswith("triton"):
-                    continue
-                raise
-        if best is None or took < best[1]:
-            best = (launch, took)
-    return best
+    """The launch with the least median milliseconds that is found from `start` on by changing one number at a time,
+    round after round until none helps or time is up; None where not even `start` could be launched. Those that do not
+    compile or do not fit are passed over."""
+    clock, known = measure or _median, dict[Launch, float | None]()
+
+    def took(launch: Launch) -> float | None:
+        if launch not in known and (not known or time.monotonic() < until):
+            with force(op, launch):
+                try:
+                    known[launch] = clock(call)
+                except (RuntimeError, ValueError):
+                    known[launch] = None
+                except Exception as error:
+                    if not type(error).__module__.startswith("triton"):
+                        raise
+                    known[launch] = None
+        return known.get(launch)
+
+    best, least = start, took(start)
+    changed = True
+    while changed and time.monotonic() < until:
+        changed = False
+        for other in neighbours(best):
+            now = took(other)
+            if now is not None and (least is None or now < least):
+                best, least, changed = other, now, True
+    return None if least is None else (best, least)
 
 
 def _median(call: Callable[[int], object], reps: int = 9) -> float:
@@ -101,7 +126,7 @@ def tune(network: Any, seconds: float, device: torch.device, rows: int = 256) ->
         for op, sizes in (("gate_up", (width, hidden)), ("down", (hidden, width))):
             deadline = min(until, time.monotonic() + share)
             before = _median(both)
-            best = fastest(both, candidates(block, kind), op, deadline)
+            best = fastest(both, heuristic(target, block, name), op, deadline)
             if best is not None and best[1] < 0.99 * before:
                 found[key(op, name, sizes, block)] = best[0]
             report[f"{op} {kind}"] = {

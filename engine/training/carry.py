@@ -29,7 +29,7 @@ def split(folder: Path, parts: Path, part_bytes: int, only: Sequence[str] = ()) 
     with lzma.open(archive, "wb", preset=6) as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and (not only or path.relative_to(folder).parts[0] in only):
-                tar.add(path, path.relative_to(folder))
+                tar.add(path, path.relative_to(folder), filter=_plain)
     digest, written = hashlib.blake2b(digest_size=16), []
     with archive.open("rb") as whole:
         while piece := whole.read(part_bytes):
@@ -39,6 +39,13 @@ def split(folder: Path, parts: Path, part_bytes: int, only: Sequence[str] = ()) 
     archive.unlink()
     (parts / INDEX).write_text(json.dumps({"parts": len(written), "blake2b": digest.hexdigest()}))
     return written
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without times and owners: the same files give the same parts, so parts of two calls fit together."""
+    entry.mtime = entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry
 
 
 def join(parts: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """A folder cut into parts comes back whole, or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,19 @@ def test_parts_join_to_what_was_split(folder: Path, tmp_path: Path) -> None:
     join(tmp_path / "parts", tmp_path / "back")
     for path in ("text", "deep/empty"):
         assert (tmp_path / "back" / path).read_bytes() == (folder / path).read_bytes()
+
+
+def test_the_same_files_give_the_same_parts(folder: Path, tmp_path: Path) -> None:
+    first = split(folder, tmp_path / "one", part_bytes=100)
+    os.utime(folder / "text", (1, 1))
+    second = split(folder, tmp_path / "two", part_bytes=100)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_some_folders_alone_can_travel(folder: Path, tmp_path: Path) -> None:
+    split(folder, tmp_path / "parts", part_bytes=100, only=["deep"])
+    join(tmp_path / "parts", tmp_path / "back")
+    assert (tmp_path / "back" / "deep" / "empty").exists() and not (tmp_path / "back" / "text").exists()
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])

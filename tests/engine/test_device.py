@@ -10,6 +10,7 @@ import pytest
 import torch
 from midspan.engine import Engine, EngineError, InfillRequest
 from midspan.engine.checkpoints import checkpoint, device, loading, plan
+from midspan.engine.kernels import target
 
 REQUEST = InfillRequest("def mean(values):\n    return sum(values) / ", "\n", max_tokens=8, document="a.py")
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -150,6 +151,31 @@ def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch, engi
     monkeypatch.setattr(engine._network, "denoise", once(engine._network.denoise, fault))
     with pytest.raises(RuntimeError, match="mat1"):
         engine.infill(REQUEST)
+
+
+def test_kernels_that_cannot_be_compiled_are_done_without(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No C compiler, say, which Triton wants on a machine that has a GPU: one line in the log, and the same fill."""
+    monkeypatch.setattr(target, "_given_up", False)
+    expected = engine.infill(REQUEST)
+    engine._prefixes.clear()
+    within: dict[str, Any] = {"__name__": "triton.runtime.build"}
+    exec("def build():\n    raise RuntimeError('Failed to find C compiler')", within)
+    plain = engine._network.denoise
+
+    def denoise(*args: Any, **kwargs: Any) -> Any:
+        if not target._given_up:
+            within["build"]()
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(engine._network, "denoise", denoise)
+    assert engine.infill(REQUEST).text == expected.text
+    assert target._given_up and [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "C compiler" in caplog.text
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with torch.no_grad():
+        assert not target.use_triton(torch.ones(1))
 
 
 def test_the_smallest_plan_offers_no_smaller_one() -> None:

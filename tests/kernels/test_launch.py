@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,30 @@ def test_committed_configurations_can_be_read(path: Path) -> None:
     content = json.loads(path.read_text())
     assert launch.slug(content["device"]) == path.stem
     assert tuned(content["device"])
+
+
+def test_the_tuner_finds_what_is_fastest_and_passes_over_what_does_not_fit() -> None:
+    """A fake clock: the deeper the better, but where shared memory ends; four warps; stages do not matter."""
+    tune = pytest.importorskip("midspan.engine.kernels.tune")
+    tried: list[Launch] = []
+
+    def clock(call: object) -> float:
+        now = (launch._forced.get() or {})["down"]
+        tried.append(now)
+        if now.depth * now.stages > 1000:
+            raise RuntimeError("out of resource: shared memory")
+        return 1 / now.depth + now.warps + now.columns / 1000
+
+    start = Launch(32, 128, 64, warps=8, stages=4)
+    found = tune.fastest(lambda i: None, start, "down", time.monotonic() + 60, clock)
+    assert found is not None and found[0] == Launch(32, 64, 256, warps=4, stages=2)
+    assert tried[0] == start and len(tried) == len(set(tried)) < 40
+    tried.clear()
+    assert tune.fastest(lambda i: None, start, "down", time.monotonic() - 1, clock) == (start, 1 / 64 + 8 + 0.128)
+    assert tried == [start]
+    bad = Launch(32, 128, 256, warps=8, stages=6)
+    found = tune.fastest(lambda i: None, bad, "down", time.monotonic() + 60, clock)
+    assert found is not None and found[0].warps == 4
 
 
 def test_an_unknown_gpu_gets_the_least_shared_memory() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from midspan.lsp.wire.client import AUTOMATIC, Client
+from midspan.lsp.wire.client import AUTOMATIC, INVOKED, Client
 
 from .conftest import Launcher
 from .test_server import accepted, fills, opened
@@ -48,12 +48,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One that shows whatever parses, however unlikely it is."""
     launcher = Launcher(tmp_path_factory.mktemp("complaints") / "stderr")
     client = launcher()
-    client.initialize({"threads": 1, "deadline": 20, "minConfidence": 0, "prefetch": False, "diskCache": False,
-                       "trace": True, "status": True})  # fmt: skip
+    options = {"threads": 1, "deadline": 20, "minConfidence": 0, "alternatives": 8, "prefetch": False}
+    client.initialize({**options, "diskCache": False, "trace": True, "status": True})
     client.notification("midspan/status", kind="ready", timeout=120)
     yield client
     assert client.shut_down() == 0
     launcher.close()
+
+
+def offered(server: Client, uri: str, line: int, column: int) -> list[dict[str, Any]]:
+    """Every alternative there is."""
+    result = server.result(server.begin_completion(uri, line, column, INVOKED))
+    return result["items"] if result else []
 
 
 def emptied() -> Iterator[tuple[str, int, int, str]]:
@@ -69,19 +75,15 @@ def emptied() -> Iterator[tuple[str, int, int, str]]:
 def test_what_stands_right_of_the_cursor_is_neither_said_again_nor_unbalanced(server: Client) -> None:
     shown = 0
     for text, line, column, right in emptied():
-        uri = opened(server, text)
-        (item,) = fills(server, uri, [(line, column)], AUTOMATIC)
-        if item is None:
-            continue
-        shown += 1
-        fill = item["insertText"].removesuffix(right)
-        assert fill + right == item["insertText"], "the rest of the line is the end of what replaces it"
-        assert not right or not fill.endswith(right), "and stands there once"
-        new = accepted(text, item)
-        ast.parse(new)  # CPython, which the server does not ask: no bracket too many and none too few
-        below = text.split("\n")[line + 1].strip()
-        assert not below or fill.split("\n")[-1].strip() != below
-    assert shown > 5, "or this test has seen nothing"
+        for item in offered(server, opened(server, text), line, column):
+            shown += 1
+            fill = item["insertText"].removesuffix(right)
+            assert fill + right == item["insertText"], "the rest of the line is the end of what replaces it"
+            assert not right or not fill.endswith(right), "and stands there once"
+            ast.parse(accepted(text, item))  # CPython, which the server does not ask: no bracket too many or too few
+            below = text.split("\n")[line + 1].strip()
+            assert not below or fill.split("\n")[-1].strip() != below
+    assert shown > 15, "or this test has seen nothing"
 
 
 @pytest.mark.parametrize("unit", ["\t", "  "])
@@ -93,17 +95,15 @@ def test_new_lines_are_indented_as_the_file_is(server: Client, unit: str) -> Non
         margin = line[: len(line) - len(line.lstrip())] + unit
         emptied = "\n".join([*lines[: number + 1], margin, *lines[number + 2 :]])
         uri = opened(server, emptied, name=f"indented{number}.py")
-        (item,) = fills(server, uri, [(number + 1, len(margin))], AUTOMATIC)
-        if item is None:
-            continue
-        shown += 1
-        new = accepted(emptied, item).split("\n")
-        written = new[number + 1 : number + 2 + item["insertText"].count("\n")]
-        assert written[0].startswith(margin) and not written[0].removeprefix(margin).startswith((" ", "\t"))
-        for one in filter(str.strip, written):
-            deep = one[: len(one) - len(one.lstrip())]
-            assert deep == unit * (len(deep) // len(unit)), f"{one!r} is not indented in units of {unit!r}"
-            assert len(deep) >= len(margin), "a block is not left"
+        for item in offered(server, uri, number + 1, len(margin)):
+            shown += 1
+            new = accepted(emptied, item).split("\n")
+            written = new[number + 1 : number + 2 + item["insertText"].count("\n")]
+            assert written[0].startswith(margin) and not written[0].removeprefix(margin).startswith((" ", "\t"))
+            for one in filter(str.strip, written):
+                deep = one[: len(one) - len(one.lstrip())]
+                assert deep == unit * (len(deep) // len(unit)), f"{one!r} is not indented in units of {unit!r}"
+                assert len(deep) >= len(margin), "a block is not left"
     assert shown, "or this test has seen nothing"
 
 

@@ -68,3 +68,24 @@ def test_the_pace_follows_the_machine() -> None:
     assert 0.35 < pace.seconds <= 0.4
     pace.took(1e9)
     assert pace.seconds < 1.0
+
+
+def test_a_machine_that_finishes_no_answer_learns_to_wait() -> None:
+    """Keys every 60 ms, answers that would take 400: from what was thrown away alone."""
+    rhythm, pace, wasted = Rhythm(), Pace(), []
+    keys = steady(0.06)
+    for at in keys:
+        rhythm.key(at)
+        wait = rhythm.wait(at, pace.seconds, MOST)
+        if (spent := 0.06 - wait) > 0:
+            wasted.append(at)
+            pace.gave_up(spent)
+    assert len(wasted) <= 5
+    assert rhythm.wait(keys[-1], pace.seconds, MOST) > 0
+
+
+def test_a_short_interruption_says_nothing_about_a_known_pace() -> None:
+    pace = Pace()
+    pace.took(0.1)
+    pace.gave_up(0.01)
+    assert pace.seconds == 0.1
