@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .config import NetworkConfig
 
+SLACK = 64  # tokens that a fork has room for at least
 GROWTH = 256  # tokens; capacity is rounded up to this, so that typing rarely reallocates
 
 
@@ -63,7 +64,13 @@ class KVCache:
     def fork(self, batch: int, length: int) -> KVCache:
         """A cache of `batch` copies of the first `length` tokens (this one has batch 1), to be extended on its own."""
         assert length <= self.length
-        return KVCache([buffer[:, :, :, :length].repeat(1, batch, 1, 1, 1) for buffer in self._buffers], length)
+        capacity = -(-(length + SLACK) // GROWTH) * GROWTH  # or the first `append` would copy everything again
+        forked = []
+        for buffer in self._buffers:
+            _, _, heads, _, dim = buffer.shape
+            forked.append(buffer.new_empty(2, batch, heads, capacity, dim))
+            forked[-1][:, :, :, :length] = buffer[:, :, :, :length]
+        return KVCache(forked, length)
 
     def advance(self, n_tokens: int) -> None:
         self.length += n_tokens

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad, scaled_dot_product_attention
+from torch.nn.functional import gelu, pad, rms_norm, scaled_dot_product_attention
 
 from .cache import KVCache
 from .config import AttentionShape, NetworkConfig
@@ -41,11 +41,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim)) if with_scale else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x.float()
-        h = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)
-        if self.weight is not None:
-            h = h * self.weight.float()
-        return h.type_as(x)
+        return rms_norm(x, x.shape[-1:], self.weight, self.eps)
 
 
 class GatedMLP(nn.Module):
@@ -313,5 +309,5 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     scores[..., n_keys:] = -torch.inf
     if mask is not None:
         scores[..., :n_keys].masked_fill_(~mask, -torch.inf)
-    probs = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+    probs = torch.softmax(scores, dim=-1)  # summed in float32, whatever the dtype
     return (probs.view(batch, kv, -1, n_keys + padding) @ v).view(batch, heads, length, dim)

@@ -107,10 +107,6 @@ class Prediction:
     certainty: Tensor  # [N] probability of the argmax
     entropy: Tensor  # [N] nats
 
-    def at(self, rows: Tensor) -> Prediction:
-        """Of some of the slots: a mask [N] or indices."""
-        return Prediction(self.probs[rows], self.argmax[rows], self.certainty[rows], self.entropy[rows])
-
 
 def predict(logits: Tensor) -> Prediction:
     """logits: [N, V] float32, banned tokens out, divided by the temperature."""

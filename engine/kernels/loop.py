@@ -10,7 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LEAST_PREFIX, LONGEST_PREFIX = 512, 8192  # buckets are the powers of two between; a longer prefix goes without a graph
 LEAST_SLOTS, LEAST_GAPS = 32, 16
-GRAPHS = 6  # kept at once; a step of DiffusionGemma holds 0.3 GB of work, prefixes of one bucket 0.1 GB and more
+GRAPHS = 6  # kept at once; together they hold 0.3 GB of work for DiffusionGemma, each bucket of prefixes 0.1 to 0.4 GB
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +44,7 @@ class DeviceLoop:
         self._network = network
         self._rooms: dict[int, Room] = {}
         self._runs: OrderedDict[tuple[Size, SamplerConfig], _Run] = OrderedDict()
+        self._pool: object | None = None  # graphs work in the same memory: nothing in it outlives a replay
         self.warm_up_seconds = 0.0  # spent so far on first launches and captures
 
     def serves(self, setting: Setting, canvases: Sequence[Canvas]) -> bool:
@@ -87,6 +88,7 @@ class DeviceLoop:
         """Gives all memory back; what is asked for next is captured anew."""
         self._runs.clear()
         self._rooms.clear()
+        self._pool = None
 
     def _run(self, setting: Setting, canvases: Sequence[Canvas]) -> _Run:
         longest, size = max(len(each.ids) for each in canvases), max(each.size for each in canvases)
@@ -102,8 +104,13 @@ class DeviceLoop:
             room = self._rooms.setdefault(key.prefix, Room(self._network, key.prefix))
             step = Step(self._network, key, setting.config, room)
             step.begin(setting, canvases, 0)  # so that what is captured reads nothing that was never written
-            known = self._runs[key, setting.config] = _Run(step, captured=key.prefix <= LONGEST_PREFIX)
-            self.warm_up_seconds += time.perf_counter() - started
+            if step.ids.is_cuda and self._pool is None:
+                self._pool = torch.cuda.graph_pool_handle()
+            graph = _captured(step, self._pool) if step.ids.is_cuda and key.prefix <= LONGEST_PREFIX else None
+            known = self._runs[key, setting.config] = _Run(step, graph)
+            took = time.perf_counter() - started
+            self.warm_up_seconds += took
+            log.info("a denoise step for %s was made ready in %.1f s", key, took)
             while len(self._runs) > GRAPHS:
                 self._runs.popitem(last=False)
         self._runs.move_to_end((key, setting.config))
@@ -130,11 +137,10 @@ class DeviceLoop:
 
 
 class _Run:
-    """A step, captured if that can be done, else as it is."""
+    """A step, captured if that could be done, else as it is."""
 
-    def __init__(self, step: Step, captured: bool) -> None:
-        self.step = step
-        self._graph = _captured(step) if captured and step.ids.is_cuda else None
+    def __init__(self, step: Step, graph: torch.cuda.CUDAGraph | None) -> None:
+        self.step, self._graph = step, graph
 
     def __call__(self) -> None:
         if self._graph is None:
@@ -143,7 +149,7 @@ class _Run:
             self._graph.replay()
 
 
-def _captured(step: Step) -> torch.cuda.CUDAGraph | None:
+def _captured(step: Step, pool: Any) -> torch.cuda.CUDAGraph | None:
     """None when the capture fails; what it would have done is then done launch by launch."""
     try:
         side = torch.cuda.Stream()
@@ -153,7 +159,7 @@ def _captured(step: Step) -> torch.cuda.CUDAGraph | None:
                 step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=pool):
             step()
     except torch.OutOfMemoryError:
         raise

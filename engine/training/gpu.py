@@ -183,8 +183,9 @@ def collect(out: Path, bf16: int | None) -> int:
         first = PIECES * (bf16 or 0)
         for path in (*pieces[first : first + PIECES], pieces[0].with_name(carry.INDEX)):
             shutil.copy(path, out)
-    shutil.copy(run_directory(NAME) / "log.jsonl", out)
-    shutil.copy(run_directory(NAME) / f"{label}.json", out)
+    for name in ("log.jsonl", f"{label}.json"):
+        if (path := run_directory(NAME) / name).exists():
+            shutil.copy(path, out)
     print(f"{label}: {len(pieces)} pieces, here from number {first}: {json.dumps(sorted(os.listdir(out)))}")
     return 0
 

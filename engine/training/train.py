@@ -176,8 +176,8 @@ class Trainer:
         if self.rank == 0:
             self.save("latest")
             if self.progress() >= 1:
-                self.save("final")
                 self.log(self.evaluate())
+                self.save("final")  # last: where it is, nothing is left to do
 
     def _agree(self, seconds: float) -> float:
         """One clock for all processes, or they would stop at different steps."""

@@ -134,11 +134,13 @@ def test_a_request_that_finds_no_memory_fails_and_the_next_one_does_not(
 ) -> None:
     expected = engine.infill(REQUEST)
     engine._prefixes.clear()
+    captured: Any = engine._filler._device_loop._rooms
+    captured[512] = object()
     with monkeypatch.context() as patched:
         patched.setattr(engine._network, where, once(getattr(engine._network, where), error))
         with pytest.raises(EngineError) as caught:
             engine.infill(REQUEST)
-        assert not engine._prefixes._documents, "what was encoded still takes memory"
+        assert not engine._prefixes._documents and not captured, "what was encoded or captured still takes memory"
         assert caught.value.__context__ is None, "the failed request's tensors are still alive"
         message = str(caught.value)
         assert "cpu ran out of memory" in message and "quantize=fp8 needs " in message and "\n" not in message

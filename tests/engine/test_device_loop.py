@@ -24,7 +24,7 @@ from midspan.engine.prompts.seams import FREE, Seams
 from midspan.engine.sampler import Noise, SamplerConfig
 from torch import Tensor
 
-VOCAB, STEPS, EOS = 97, 4, 11
+VOCAB, STEPS, ENDS = 97, 4, frozenset(range(11, 25))
 RULES = SamplerConfig(max_denoising_steps=STEPS, entropy_bound=2.0, confidence_threshold=0.5)
 
 
@@ -107,7 +107,7 @@ def test_the_device_loop_gives_what_the_general_loop_gives(
     seams among it."""
     barred = torch.zeros(VOCAB, dtype=torch.bool)
     barred[:48] = True
-    setting = setting_of(network, frozenset((EOS, 60)), Seams(barred, ~barred if min(sizes) > 1 else None))
+    setting = setting_of(network, ENDS, Seams(barred, ~barred if min(sizes) > 1 else None))
     device, stops = DeviceLoop(network), set()
     for seed in range(4):
         canvases = drawn(sizes, n_pinned, seed)
@@ -134,6 +134,15 @@ def test_a_gap_that_settles_early_is_left_as_it_is(
         assert [(one.ids, one.steps, one.stop) for one in actual] == [(x.ids, x.steps, x.stop) for x in expected]
         steps.add(tuple(one.steps for one in actual))
     assert any(one < other for one, other in steps)
+
+
+def test_two_canvases_in_a_row_must_be_the_same_in_a_gap_asked_again_too(everywhere: None, network: Network) -> None:
+    """What the memory held when the gap was last settled is no canvas of this one (vLLM 45965)."""
+    device, only = DeviceLoop(network), VOCAB - 1
+    setting = replace(setting_of(network, frozenset()), banned=torch.arange(only))
+    for _ in range(2):
+        (found,) = device.denoise_all(setting, drawn([2], 30, 3), generators(1, 3))
+        assert (found.ids, found.steps, found.stop) == ((only, only), 2, "converged")
 
 
 def test_prefixes_beyond_the_window_and_none(

@@ -49,6 +49,13 @@ def test_several_lengths_are_tried_in_step() -> None:
     assert steps == 1 and [len(canvas) - len(PINNED) for canvas in network.canvases] == [2, 4, 8, 16]
 
 
+def test_lengths_can_be_named_and_none_is_larger_than_the_hint() -> None:
+    network = spelling(WORDS)
+    found, _ = told(network, "batch", sizes=(4, 16, 64))
+    assert found == [(20, 21, 22, 23), tuple(WORDS)]
+    assert [len(canvas) - len(PINNED) for canvas in network.canvases] == [4, 16]
+
+
 class Continuing(Fake):
     """Writes the words and then the suffix, until it is shown the suffix: then only the words."""
 

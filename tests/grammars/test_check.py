@@ -312,6 +312,13 @@ def test_what_is_cut_out_of_a_file_of_braces_says_what_the_whole_file_says(
     assert bool(compare(near.syntax, cut, *place)) == bool(compare(whole, after, start, end, start + len(fill)))
 
 
+def test_what_a_header_is_replaced_by_is_judged_with_the_block_below_it():
+    opening, line, closing = DEEP["csharp"]
+    text = opening + line * 150 + closing
+    # `x { void G() … }` is no property; cut out without the method it would be one.
+    assert errors_of(parse(text.replace("class A", "║├x┤class A╣")), "csharp")
+
+
 @pytest.mark.parametrize("language_id", sorted(DEEP))
 def test_deep_inside_of_a_file_of_braces_a_small_part_of_it_is_looked_at(language_id: str):
     opening, line, closing = DEEP[language_id]

@@ -77,7 +77,13 @@ def measure(engine: Engine, workspace: Workspace, kind: str, found: Sequence[Cas
             begun = time.process_time()
             context = workspace.context(case, reach, engine)
             request = InfillRequest(
-                case.prefix, case.suffix, KINDS[kind], kind != "lines", context=context.shown, library=context.library
+                case.prefix,
+                case.suffix,
+                KINDS[kind],
+                kind != "lines",
+                document=reach,  # neither finds the prefix encoded by the other
+                context=context.shown,
+                library=context.library,
             )
             infills[reach].append(engine.infill(request))
             seconds[reach].append(time.process_time() - begun)

@@ -9,10 +9,12 @@ threshold and without one. Writes `infilling.csv` next to this file. The engine 
 
 Every fill and every verdict goes to a journal at once: interrupted, or stopped by --seconds, it goes on from there, and
 what was filled so far is scored and written. More tasks cost only the new ones: tasks are taken in an order in which
-each beginning is spread over the whole. --only takes the ways with these words in their name, length or stop.
+each beginning is spread over the whole. The journal knows other weights and another gate by itself, other code it does
+not: --fresh forgets it. --only takes the ways with these words in their name, length or stop.
 
-Steps and milliseconds are per task, milliseconds of CPU time and with the prefix encoded already, as while one types. Spans of one problem
-are much alike, so the intervals are of a bootstrap over problems; rows are best compared with each other.
+Steps and milliseconds are per task, milliseconds of CPU time and with the prefix encoded already, as while someone
+types. Spans of one problem are much alike, so the intervals are of a bootstrap over problems; rows are best compared
+with each other.
 """
 
 from __future__ import annotations
@@ -47,7 +49,21 @@ from rich.table import Table
 
 CSV = Path(__file__).with_name("infilling.csv")
 FILES = {"single-line": "SingleLineInfilling", "random-span": "RandomSpanInfillingLight"}
-FIELDS = ("set", "tasks", "fill", "length", "stop", "pass", "low", "high", "exact", "parses", "steps", "ms", "filled")
+FIELDS: tuple[str, ...] = (
+    "set",
+    "tasks",
+    "fill",
+    "length",
+    "stop",
+    "pass",
+    "low",
+    "high",
+    "exact",
+    "parses",
+    "steps",
+    "ms",
+    "filled",
+)
 VERDICTS = ("passed", "exact_stripped", "parses")
 MAX_TOKENS = 32
 REPEATS = 1000
@@ -77,10 +93,11 @@ class Way:
     length: str
     stop: str
     fill: Callable[[Task], tuple[str, int]]
+    threshold: float | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.name, self.length, self.stop
+    def key(self) -> tuple[str, str, str, float | None]:
+        return self.name, self.length, self.stop, self.threshold
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,7 @@ def ways_of(engine: Engine) -> Iterator[Way]:
     for length in ("contract", "batch"):
         yield Way("engine", length, usual.stop, by_engine(engine, replace(usual, length=length)))
     for name, threshold in (("product, any confidence", 0.0), ("product", Settings().min_confidence)):
-        yield Way(name, usual.length, usual.stop, by_product(engine, threshold))
+        yield Way(name, usual.length, usual.stop, by_product(engine, threshold), threshold)
 
 
 def by_engine(engine: Engine, method: Method) -> Callable[[Task], tuple[str, int]]:

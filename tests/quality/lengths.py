@@ -4,10 +4,12 @@
 
 On gaps of the `tune` packages (the gate's, but cut with another seed; neither training nor `held_out.py` sees these),
 rest-of-line and whole-line in equal parts. Every way is measured by the canvas alone and by the whole engine, drafts
-and gate included: exact match, steps, milliseconds of CPU time. Writes `lengths.csv`, after every gap what is new to a
-journal: interrupted, or stopped by --seconds, it goes on from there. What comes out is decided in one place,
-`engine/filling/method.py`, `usual`. The gate ships fitted to one way (`fit_gate`), so beside `exact` by that gate there
-is `exact_own`: by a gate fitted to the way itself, on the half of the gaps that is not being judged.
+and gate included: exact match, steps, milliseconds of CPU time. Writes `lengths.csv`, and after every fill a line of a
+journal: interrupted, or stopped by --seconds, it goes on from there (after a change of code: --fresh).
+
+What comes out is decided in one place, `engine/filling/method.py`, `usual`. The gate ships fitted to one way
+(`fit_gate`), so beside `exact` by that gate there is `exact_own`: by a gate fitted to the way itself, on the half of
+the gaps that is not being judged.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ from rich.progress import track
 from rich.table import Table
 
 CSV = Path(__file__).with_name("lengths.csv")
-FIELDS = (
-    "fill", "length", "sizes", "gaps", "exact", "exact_own", "exact_rest", "exact_line", "similarity", "exact_at_25", "steps",
-    "cpu_ms_p50", "cpu_ms_p95", "cpu_ms",
+FIELDS: tuple[str, ...] = (
+    "fill", "length", "sizes", "gaps", "exact", "exact_own", "exact_rest", "exact_line", "similarity", "exact_at_25",
+    "steps", "cpu_ms_p50", "cpu_ms_p95", "cpu_ms",
 )  # fmt: skip
 KINDS = ("rest", "line")
 SEED = 47

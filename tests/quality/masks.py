@@ -29,9 +29,10 @@ from midspan.engine.denoise import _Run
 from midspan.engine.sampler import BANNED
 from midspan.engine.tokens import Tokens
 from midspan.engine.training.cases import cases
-from midspan.grammars import language_for
+from midspan.grammars import Syntax, choose_span, language_for
 from midspan.grammars.balance import CLOSERS, WINDOW, balance
 from midspan.grammars.indentation import unit
+from midspan.grammars.prose import code_start
 from repair import Case, check_of, compiles, human_eval, passed
 from rich.console import Console
 from rich.progress import track
@@ -50,13 +51,16 @@ class Need:
     step: int
 
     @classmethod
-    def of(cls, case: Case) -> Need:
+    def of(cls, case: Case, tokens: Tokens) -> Need:
         language, at, text = language_for(case.language), len(case.prefix), case.document
-        opened = balance(text, max(0, at - WINDOW), at, language).open
+        opened = balance(text, code_start(Syntax.parse(text, case.language), at), at, language).open
         strays = balance(text, at, min(len(text), at + WINDOW), language).strays
         taken = sum(text[stray] in CLOSERS for stray in strays)
+        # The last token of the prefix may go back into the gap to be healed, and its closers with it.
+        typed = tokens.decode(tokens.encode(case.prefix[-WINDOW:])[-1:])
+        healed = sum(char in CLOSERS for char in typed)
         blank = unit(text, at, language)
-        return cls(max(0, len(opened) - taken), 1 if blank == "\t" else len(blank))
+        return cls(max(0, len(opened) - taken) + healed, 1 if blank == "\t" else len(blank))
 
 
 class Lexicon:
@@ -118,11 +122,17 @@ def masking(lexicon: Lexicon, need: Need | None) -> Iterator[None]:
         _Run.step = original
 
 
+def in_code(prefix: str, suffix: str) -> bool:
+    """Whether the product would fill here: not in a string or a comment, whose brackets are no brackets."""
+    return choose_span(Syntax.parse(prefix + suffix, "python"), len(prefix)) is not None
+
+
 def sets(folder: Path, most: int) -> dict[str, tuple[list[Case], dict[str, str]]]:
     """Gaps, and what stood there by task."""
     found: dict[str, tuple[list[Case], dict[str, str]]] = {}
     for kind in ("line", "rest", "lines"):
-        held = cases("tune", kind, most if kind != "lines" else most // 2, seed=3)
+        wanted = most if kind != "lines" else most // 2
+        held = [one for one in cases("tune", kind, 2 * wanted, seed=3) if in_code(one.prefix, one.suffix)][:wanted]
         name = f"held-out {kind}"
         gaps = [Case(f"{name}/{i}", "python", one.prefix, one.suffix, kind != "lines") for i, one in enumerate(held)]
         found[name] = gaps, {gap.task: one.truth for gap, one in zip(gaps, held, strict=True)}
@@ -148,7 +158,7 @@ def main() -> int:
         texts: dict[str, list[str]] = defaultdict(list)
         steps, seconds = defaultdict(int), defaultdict(float)
         for number, case in enumerate(track(gaps, description=name, console=console)):
-            need, check = Need.of(case), check_of(case)
+            need, check = Need.of(case, engine._tokens), check_of(case)
             alone = replace(engine.method, drafts=False, repair=False)
             request = InfillRequest(case.prefix, case.suffix, 32, case.single_line, method=alone)
             whole = replace(request, method=engine.method, check=check)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from midspan.engine.kernels import linear as linear_module
 from midspan.engine.kernels.alignment import align_torch
 from midspan.engine.kernels.alignment_triton import align_triton
 from midspan.engine.kernels.experts import experts_torch
@@ -15,6 +16,7 @@ from midspan.engine.kernels.experts_triton import experts_triton
 from midspan.engine.kernels.linear import linear_torch
 from midspan.engine.kernels.linear_triton import gated_triton, linear_triton
 from midspan.engine.kernels.packing import Kind, Packed, pack, unpack
+from midspan.engine.weights import PackedLinear
 from torch import Tensor
 from torch.nn.functional import gelu
 
@@ -74,6 +76,17 @@ def test_linear_layers_and_ragged_tails(kind: Kind, dtype: torch.dtype, close: C
     x = torch.randn(3, 192).to(dtype)
     packed = pack(torch.randn(70, 192), kind)
     close(linear_triton(x, packed), linear_torch(x.float(), packed))
+
+
+def test_a_packed_module_is_multiplied_as_it_is(dtype: torch.dtype, close: Callable) -> None:
+    """Whatever the layout of its input, and never unpacked."""
+    weight, x = torch.randn(48, 64), torch.randn(3, 64, 5).to(dtype).transpose(1, 2)
+    packed = pack(weight, "int8")
+    expected = linear_torch(x, packed)
+    module = PackedLinear(packed)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(linear_module, "unpack", lambda *_: pytest.fail("unpacked"))
+        close(module(x), expected)
 
 
 def test_gate(dtype: torch.dtype, close: Callable) -> None:
