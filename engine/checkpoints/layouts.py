@@ -4,6 +4,7 @@
 |------------------------|---------------------------------------------------------------------------------------|
 | bf16                   | `weight`; the experts of a layer fused: `experts.gate_up_proj`, `experts.down_proj`    |
 | FP8-dynamic            | `weight` F8_E4M3 [N, K], `weight_scale` [N, 1] (or one for all)                        |
+| int8                   | `weight` I8 [N, K], `weight_scale` [N, 1]                                               |
 | NVFP4, compressed-tensors | `weight_packed` U8 [N, K/2], `weight_scale` F8_E4M3 [N, K/16], `weight_global_scale` |
 | NVFP4, ModelOpt        | `weight` U8 [N, K/2], `weight_scale` F8_E4M3 [N, K/16], `weight_scale_2`                |
 
@@ -36,7 +37,8 @@ FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # E2M1, by its low three bits; t
 _EXPERT = re.compile(r"(layers\.\d+\.experts)\.(\d+)\.(gate|up|down)_proj")
 _SCALAR = ".encoder_layer_scalar"
 
-Encoding = Literal["float", "fp8", "nvfp4"]
+Encoding = Literal["float", "fp8", "int8", "nvfp4"]
+EIGHT_BITS: Mapping[str, Encoding] = {"F8_E4M3": "fp8", "I8": "int8"}  # with a scale per row, or one for all
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def decode(part: Part, read: Callable[[str], Tensor], device: torch.device | str
     if part.encoding == "float":
         return weight.to(dtype)
     scale = read(part.names["scale"]).to(device).float()
-    if part.encoding == "fp8":
+    if part.encoding in ("fp8", "int8"):
         return (weight.float() * scale.reshape(-1, 1)).to(dtype)
     scale_2 = read(part.names["global"]).to(device).float().reshape(())
     scale = scale / scale_2 if part.inverse else scale * scale_2
@@ -130,10 +132,10 @@ def check_quantization(config: Mapping[str, Any]) -> None:
         if not isinstance(weights, Mapping):
             raise EngineError(f"{where}.config_groups.{name}.weights is missing")
         kind = tuple(weights.get(field) for field in ("type", "num_bits", "strategy"))
-        if kind not in (("float", 8, "channel"), ("float", 8, "tensor"), ("float", 4, "tensor_group")):
+        if kind not in (("float", 8, "channel"), ("float", 8, "tensor"), ("int", 8, "channel"), ("float", 4, "tensor_group")):
             raise EngineError(
                 f"{where}.config_groups.{name}.weights are {kind[0]} of {kind[1]} bits by {kind[2]}, which is "
-                "unsupported; FP8 by channel and NVFP4 are supported"
+                "unsupported; FP8 and int8 by channel and NVFP4 are supported"
             )
 
 
@@ -197,10 +199,10 @@ def _part(found: Mapping[str, Header], target: str, shape: tuple[int, ...], leav
             "weight_scale": ("scale", ((n, k // FP4_GROUP),), fp8),
             last: ("global", one, FLOATS),
         }
-    elif header.dtype == "F8_E4M3" and "weight_scale" in leaves:
-        encoding = "fp8"
+    elif header.dtype in EIGHT_BITS and "weight_scale" in leaves:
+        encoding = EIGHT_BITS[header.dtype]
         wanted = {
-            "weight": ("weight", ((n, k),), fp8),
+            "weight": ("weight", ((n, k),), frozenset((header.dtype,))),
             "weight_scale": ("scale", ((n, 1), (n,), *one), FLOATS),
         }
     else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from midspan.engine.checkpoints import checkpoint
 from midspan.engine.network import Network
-from midspan.engine.training.int8 import int8_tensors, rows_int8
+from midspan.engine.training.int8 import int8_tensors, rows_int8, save_int8
 from midspan.engine.training.mini import MINI, initialize
 
 PREFIX = "model.decoder."
@@ -42,3 +45,13 @@ def test_every_matrix_is_there_once_and_every_other_tensor_as_it_was() -> None:
             assert (back - tensor).abs().max() <= 0.501 * tensors[PREFIX + name + "_scale"].max()
     stored = sum(tensor.nbytes for tensor in tensors.values())
     assert stored < 1.06 * sum(p.numel() for p in made.parameters())
+
+
+def test_files_hold_what_was_quantised(tmp_path: Path) -> None:
+    made = network()
+    save_int8(made, tmp_path)
+    back, config = checkpoint.load(tmp_path)
+    assert config == made.config
+    for name, tensor in made.state_dict().items():
+        step = tensor.float().abs().amax(-1, keepdim=True) / 127 if tensor.dim() > 1 else tensor.abs() * 2**-7
+        assert ((back.state_dict()[name] - tensor).abs() <= 0.51 * step + 1e-9).all(), name

@@ -23,6 +23,7 @@ class Given:
     """An engine that answers from a table: the end of the prefix → the fill. `gate` holds it up."""
 
     name = "given"
+    follows_instructions = False
     limits = Limits(464, 48, (32,))
 
     def __init__(self, table: dict[str, str]) -> None:
