@@ -39,6 +39,7 @@ _SCALAR = ".encoder_layer_scalar"
 
 Encoding = Literal["float", "fp8", "int8", "nvfp4"]
 EIGHT_BITS: Mapping[str, Encoding] = {"F8_E4M3": "fp8", "I8": "int8"}  # with a scale per row, or one for all
+WEIGHTS = (("float", 8, "channel"), ("float", 8, "tensor"), ("int", 8, "channel"), ("float", 4, "tensor_group"))
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def check_quantization(config: Mapping[str, Any]) -> None:
         if not isinstance(weights, Mapping):
             raise EngineError(f"{where}.config_groups.{name}.weights is missing")
         kind = tuple(weights.get(field) for field in ("type", "num_bits", "strategy"))
-        if kind not in (("float", 8, "channel"), ("float", 8, "tensor"), ("int", 8, "channel"), ("float", 4, "tensor_group")):
+        if kind not in WEIGHTS:
             raise EngineError(
                 f"{where}.config_groups.{name}.weights are {kind[0]} of {kind[1]} bits by {kind[2]}, which is "
                 "unsupported; FP8 and int8 by channel and NVFP4 are supported"

@@ -297,7 +297,7 @@ def test_a_missing_expert_is_named(original: Network, tmp_path: Path, layout: st
         ("fp8", f"{EXPERT}.weight_scale", torch.ones(3, 1), ("[3, 1]", "[64, 1]")),
         ("fp8", f"{EXPERT}.weight", torch.ones(64, 32).to(torch.float8_e4m3fn), ("[64, 32]", "[64, 64]")),
         ("fp8", f"{EXPERT}.weight_scale", torch.ones(64, 1, dtype=torch.int64), ("I64",)),
-        ("fp8", f"{EXPERT}.weight", torch.ones(64, 64, dtype=torch.int8), ("I8",)),
+        ("fp8", f"{EXPERT}.weight", torch.ones(64, 64, dtype=torch.int16), ("I16",)),
         ("nvfp4", f"{EXPERT}.weight_packed", torch.ones(64, 64, dtype=torch.uint8), ("[64, 64]", "[64, 32]")),
         ("nvfp4", f"{EXPERT}.weight_scale", torch.ones(64, 2).to(torch.float8_e4m3fn), ("[64, 2]", "[64, 4]")),
         ("nvfp4", f"{EXPERT}.weight_scale", torch.ones(64, 4), ("F32",)),

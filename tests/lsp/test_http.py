@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -310,7 +311,7 @@ def test_a_client_that_goes_away_takes_its_request_with_it(monkeypatch: pytest.M
         return Filled(("x",), "shown")
 
     monkeypatch.setattr(http, "fill", fill)
-    monkeypatch.setattr(worker, "load_engine", lambda spec, progress: object())
+    monkeypatch.setattr(worker, "load_engine", lambda spec, progress: SimpleNamespace(follows_instructions=False))
 
     async def story() -> None:
         endpoint = http.Endpoint(Settings(), TOKEN)
