@@ -29,10 +29,13 @@ class Rhythm:
             self._gap = gap if self._gap is None else (1 - SHARE) * self._gap + SHARE * gap
 
     def wait(self, now: float, answering: float, most: float) -> float:
-        """Seconds to wait before an answer that takes `answering` seconds is begun; 0 … most."""
-        if self._gap is None or self._last is None or answering <= self._gap:
+        """Seconds to wait before an answer that takes `answering` seconds is begun; 0 … most.
+
+        A wait that `most` would cut short is none: the next key would come after it, and find the answer half done.
+        """
+        if self._gap is None or self._last is None or answering <= self._gap or PATIENCE * self._gap > most:
             return 0.0
-        return min(max(0.0, self._last + PATIENCE * self._gap - now), most)
+        return max(0.0, self._last + PATIENCE * self._gap - now)
 
 
 class Pace:

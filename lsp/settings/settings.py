@@ -126,7 +126,7 @@ class Settings:
         "Seconds from a request to its answer; then nothing is answered rather than something late.",
     )
     debounce: int = _option(
-        100,
+        200,
         Integer(0, 1000),
         "Milliseconds the server waits at most for the next key before it begins; it waits only while keys come "
         "faster than it can answer.",
