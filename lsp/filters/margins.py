@@ -26,7 +26,8 @@ def leading_blank_lines(text: str, around: Surroundings) -> str | None:
 def first_margin(text: str, around: Surroundings) -> str | None:
     """On a blank line the first line begins where the syntax expects it: what is missing before it is added, what is
     too much (an indentation typed once by the user and once more by the model) is taken off, and the lines below move
-    along if they were indented with it."""
+    along if they were indented with it. What goes back to the margin of an enclosing block ends this one, and stays
+    there: `else:`, `return`. So does, on an empty line, what goes on with the block above."""
     indent = around.indent
     if indent is None or around.before.strip() or not indent.startswith(around.before) or not text.strip():
         return text
@@ -34,6 +35,8 @@ def first_margin(text: str, around: Surroundings) -> str | None:
     missing = indent[len(around.before) :]
     surplus = width(around.before + leading(first)) - width(indent)
     below = [line for line in others if line.strip()]
+    if (surplus < 0 or not around.before) and _of_open_block(first, around):
+        return text
     if surplus > 0 and all(width(leading(line)) >= width(indent) + surplus for line in below):
         others = [_outdented(line, surplus) for line in others]
     elif surplus < 0 and not leading(first) and _without_margin(first, below, indent):
@@ -62,12 +65,26 @@ def within_block(text: str, around: Surroundings) -> str | None:
     """Stop at a dedent: a line that begins left of the first belongs to what the span's block stands in."""
     lines = text.split("\n")
     least = width(around.margin)
+    if not around.before.strip() and _of_open_block(lines[0], around):
+        least = width(around.before + leading(lines[0]))
     for i, line in enumerate(lines[1:], 1):
         if line.strip() and width(leading(line)) < least and not _UNINDENTED.match(line):
             before = "\n".join(lines[:i])
             if all(before.count(quote) % 2 == 0 for quote in _LONG_QUOTES):
                 return before.rstrip("\n")
     return text
+
+
+def _of_open_block(first: str, around: Surroundings) -> bool:
+    """Whether a first line that was written with a margin of its own stands at that of a block open above it."""
+    if not leading(first):
+        return False
+    column = width(around.before + leading(first))
+    for line in reversed(filled_lines(around.above)):
+        margin = width(leading(line))
+        if margin <= column:
+            return margin == column
+    return False
 
 
 def _without_margin(first: str, below: list[str], indent: str) -> bool:

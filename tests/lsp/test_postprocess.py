@@ -132,6 +132,14 @@ BLOCKS = [
         "def f():\n    ║├if x:\n        y()\n    z()┤\n",
         "    if x:\n            y()\n        z()",
     ),
+    (
+        "what ends the block stays where it was written",
+        "        ",
+        "def f(a):\n    if a:\n        b()\n║├    else:\n        c()┤\n",
+        "    else:\n        c()",
+    ),
+    ("a margin of no block above is mended", "    ", "def f(a):\n    b()\n║├    c()┤\n", "  c()"),
+    ("on an empty line the block above goes on", "", "def f(a):\n    b()\n║├    return a┤\n", "    return a"),
     # the file's own indentation
     ("tabs, as the file has", "\t", "func f() {\n\tg()\n\t║├if x {\n\t\ty()\n\t}┤\n}", "if x {\n\t    y()\n\t}"),
     (
