@@ -6,7 +6,7 @@ STAMP := .venv/installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format e2e editors vsix kernels quality infilling bench-gpu corpus train clean
+.PHONY: help demo test lint format e2e e2e-nvim editors vsix kernels quality infilling benchmarks ablations bench-gpu corpus train clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ editors: ## fetch the real editors into .cache/
 e2e: $(STAMP) editors ## the real editors, headless: Neovim, VS Code in Chromium, Helix, Emacs
 	$(BIN)/pytest -m e2e tests/editors
 
+e2e-nvim: $(STAMP) ## Neovim alone: what is fetched in seconds
+	.ci/fetch-neovim
+	$(BIN)/pytest -m e2e tests/editors --ignore=tests/editors/vscode --ignore=tests/editors/helix --ignore=tests/editors/emacs
+
 vsix: ## the VS Code extension as a file to install: editors/vscode/midspan.vsix
 	cd editors/vscode && npm ci --ignore-scripts --no-audit --no-fund && npm run package
 
@@ -54,6 +58,12 @@ quality: $(STAMP) ## fills of unseen packages against their baselines, a sheet o
 	$(BIN)/python tests/quality/held_out.py
 	$(BIN)/python tests/quality/samples.py
 	$(BIN)/python tests/quality/plots.py
+
+benchmarks: $(STAMP) ## HumanEval-Infilling and SAFIM as a user gets them: BENCHMARKS names the evaluation's folder
+	$(BIN)/python tests/quality/benchmarks.py $(BENCHMARKS)
+
+ablations: $(STAMP) ## every choice of the training recipe against its alternative, at equal CPU time
+	$(BIN)/python tests/quality/ablations.py
 
 bench-gpu: $(STAMP) ## a denoise step at full size on this GPU; without one, its floors
 	$(BIN)/python tests/bench/gpu.py
