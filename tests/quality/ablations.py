@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import sheet
 import torch
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling.method import Method
@@ -104,10 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         rows.append(measured(arm, train(arm, args.minutes)))
         print(json.dumps(rows[-1]), flush=True)
-        with args.table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[-1]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        sheet.write(args.table, rows, list(rows[-1]))
     return 0
 
 

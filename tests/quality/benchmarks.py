@@ -15,7 +15,6 @@ of a bootstrap over problems, 95 %, for the spans of one problem are much alike.
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import json
 import os
@@ -31,6 +30,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import sheet
 from journal import Journal
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling.method import Method
@@ -39,7 +39,6 @@ from midspan.lsp.complete import Limits, Snapshot, complete
 from midspan.lsp.settings.settings import Settings
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 CSV = Path(__file__).with_name("benchmarks.csv")
 HUMAN_EVAL = {
@@ -222,14 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 answers[way].append(answered(journal, name, way, fill, task))
         rows += [measured(folder, name, tasks, way, given) for way, given in answers.items()]
         if not args.no_write:
-            with CSV.open("w", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-    table = Table(*FIELDS)
-    for row in rows:
-        table.add_row(*(str(row[field]) for field in FIELDS))
-    console.print(table)
+            sheet.write(CSV, rows, FIELDS)
+    sheet.show(rows, FIELDS, console)
     return 0
 
 

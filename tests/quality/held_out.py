@@ -11,7 +11,6 @@ alone would reward saying nothing, so none is given.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,13 +20,13 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import mean, median
 
+import sheet
 from midspan.engine import Engine, Infill, InfillRequest
 from midspan.engine.filling.copies import Library, copies
 from midspan.engine.training.cases import Case, cases
 from midspan.engine.training.corpus import cache_directory
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 HELD_OUT = Path(__file__).with_name("held_out.csv")
 COVERAGE = Path(__file__).with_name("coverage.csv")
@@ -134,10 +133,7 @@ def measure(engine: Engine, gaps: Gaps, split: str, n_cases: int, console: Conso
 
 def write(path: Path, rows: Sequence[dict]) -> None:
     fields = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fields, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    sheet.write(path, rows, fields)
 
 
 def main() -> int:
@@ -162,10 +158,7 @@ def main() -> int:
             rows += measured[0]
             sure += measured[1]
     fields = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(*fields)
-    for row in rows:
-        table.add_row(*(str(row.get(field, "")) for field in fields))
-    console.print(table)
+    sheet.show(rows, fields, console)
     if not args.no_write:
         write(HELD_OUT, rows)
         write(COVERAGE, sure)

@@ -20,7 +20,6 @@ with each other.
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import json
 import math
@@ -37,6 +36,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import sheet
 from journal import Journal
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling.method import Method
@@ -45,7 +45,6 @@ from midspan.lsp.complete import Limits, Snapshot, complete
 from midspan.lsp.settings.settings import Settings
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 CSV = Path(__file__).with_name("infilling.csv")
 FILES = {"single-line": "SingleLineInfilling", "random-span": "RandomSpanInfillingLight"}
@@ -276,15 +275,9 @@ def main() -> int:
             judged = [verdicts[task.name, text] for task, text in zip(tasks, written, strict=True)]
             if tasks:
                 rows.append(row_of(bench, way, tasks, given, judged))
-    table = Table(*FIELDS)
-    for row in rows:
-        table.add_row(*(str(row[field]) for field in FIELDS))
-    console.print(table)
+    sheet.show(rows, FIELDS, console)
     if not args.no_write:
-        with CSV.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        sheet.write(CSV, rows, FIELDS)
     return 0
 
 

@@ -15,7 +15,6 @@ the gaps that is not being judged.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+import sheet
 from journal import Journal
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling.gate import features
@@ -35,7 +35,6 @@ from midspan.engine.training.corpus import cache_directory
 from midspan.engine.training.fit_gate import fit
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 CSV = Path(__file__).with_name("lengths.csv")
 FIELDS: tuple[str, ...] = (
@@ -155,15 +154,9 @@ def main() -> int:
     if not kinds:
         return 1
     rows = [row_of(way, kinds, rows) for way, rows in zip(ways, found, strict=True)]
-    table = Table(*FIELDS)
-    for row in rows:
-        table.add_row(*(str(row[field]) for field in FIELDS))
-    console.print(table)
+    sheet.show(rows, FIELDS, console)
     if not args.no_write:
-        with CSV.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        sheet.write(CSV, rows, FIELDS)
     return 0
 
 

@@ -14,7 +14,6 @@ has it repaired.
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 import re
 import sys
@@ -25,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import sheet
 import torch
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import _Run
@@ -38,7 +38,6 @@ from midspan.grammars.prose import code_start
 from repair import Case, check_of, compiles, human_eval, passed
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 CSV = Path(__file__).with_name("masks.csv")
 FIELDS: tuple[str, ...] = ("set", "gaps", "fill", "exact", "parses", "compiles", "pass", "steps", "ms")
@@ -197,15 +196,9 @@ def main() -> int:
             row["steps"] = round(steps[way] / len(gaps), 2)
             row["ms"] = round(1000 * seconds[way] / len(gaps), 1)
             rows.append(row)
-        table = Table(*FIELDS)
-        for row in rows[-4:]:
-            table.add_row(*(str(row.get(field, "")) for field in FIELDS))
-        console.print(table)
+        sheet.show(rows[-4:], FIELDS, console)
     if not chosen.no_write:
-        with CSV.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        sheet.write(CSV, rows, FIELDS)
     return 0
 
 

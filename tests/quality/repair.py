@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import csv
 import gzip
 import json
 import random
@@ -28,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
+import sheet
 import torch
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling import fill as fill_module
@@ -36,7 +36,6 @@ from midspan.grammars import Syntax
 from midspan.grammars.repair import culprits
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 CSV = Path(__file__).with_name("repair.csv")
 N_WAYS = 9  # rows of one set
@@ -233,10 +232,7 @@ def percent(hits: Iterable[bool]) -> float:
 
 
 def show(rows: list[dict[str, object]], console: Console) -> None:
-    table = Table(*FIELDS)
-    for row in rows:
-        table.add_row(*(str(row.get(field, "")) for field in FIELDS))
-    console.print(table)
+    sheet.show(rows, FIELDS, console)
 
 
 def main() -> int:
@@ -259,10 +255,7 @@ def main() -> int:
         rows += table_of(name, engine, cases[: chosen.cases], chosen.folder, console)
         show(rows[-N_WAYS:], console)
     if not chosen.no_write:
-        with CSV.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        sheet.write(CSV, rows, FIELDS)
     return 0
 
 

@@ -16,7 +16,6 @@ length of a gap is never told. Writes `shown.csv`. With `--log`, what is done is
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import random
 import sys
@@ -26,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import sheet
 from midspan.engine import Engine
 from midspan.grammars import Syntax
 from midspan.lsp.complete import Limits, Outcome, Snapshot, complete
@@ -33,7 +33,6 @@ from midspan.lsp.settings.settings import Settings
 from repair import LANGUAGES, compiles, rows_of
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 CSV = Path(__file__).with_name("shown.csv")
 FIELDS: tuple[str, ...] = ("set", "gaps", "shown", "parse", "worse", "refused", "repeat", "repaired", "whole")
@@ -229,16 +228,10 @@ def main() -> int:
         if verdict.worse or verdict.refused or verdict.repeats:
             console.print(case.task, repr(verdict.text), markup=False, highlight=False)
     rows = table_of(verdicts)
-    table = Table(*FIELDS)
-    for row in rows:
-        table.add_row(*(str(row[field]) for field in FIELDS))
-    console.print(table)
+    sheet.show(rows, FIELDS, console)
     console.print(Counter(one.reason for one in verdicts))
     if not chosen.no_write:
-        with CSV.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        sheet.write(CSV, rows, FIELDS)
     return 0
 
 

@@ -8,7 +8,6 @@ text that the bundled checkpoint gives. CPU milliseconds are of this process, on
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import sys
@@ -18,15 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+import sheet
 import torch
 from midspan.engine import Engine, InfillRequest, bundled
 from midspan.engine.checkpoints import checkpoint
 from midspan.engine.filling.method import Method
 from midspan.engine.training.cases import Case, cases
 from midspan.engine.training.int8 import save_int8
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 CSV = Path(__file__).with_name("sizes.csv")
 MODEL = Path(bundled.__path__[0]) / "midspan-mini"
@@ -84,14 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 steps = round(mean(one[1] for one in given), 1)
                 cpu = round(1000 * mean(one[2] for one in given))
                 rows.append(dict(zip(FIELDS, (*values, *exact, alike, steps, cpu), strict=True)))
-        with CSV.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    table = Table(*FIELDS)
-    for row in rows:
-        table.add_row(*(str(row[field]) for field in FIELDS))
-    Console().print(table)
+        sheet.write(CSV, rows, FIELDS)
+    sheet.show(rows, FIELDS)
     return 0
 
 
