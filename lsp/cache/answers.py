@@ -1,4 +1,4 @@
-"""The answers known already: the suggestions of this session, and below them those of earlier ones on disk.
+"""The answers known already: the suggestions given since the start, and below them those of earlier runs on disk.
 
 An answer is kept for what it depends on: the text around the cursor, the language, the model's files and the settings
 that matter. What is excluded never comes here. Lives on the event loop; knows nothing of the protocol or the engine.

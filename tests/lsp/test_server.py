@@ -1,52 +1,18 @@
 """Suggestions, as an editor gets them from a real server with the bundled model."""
 
-import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from midspan.lsp.documents import Document
 from midspan.lsp.wire.client import AUTOMATIC, INVOKED, Client
 
+from .circle import CODE, GAPS, MODEL, forget, opened, outcome
 from .conftest import Launcher
 
-MODEL: dict[str, Any] = {"threads": 1, "deadline": 20}
 CANCELLED = -32800
-
-CODE = '''\
-import math
-
-
-class Circle:
-    """A circle around a centre."""
-
-    def __init__(self, x, y, radius):
-        self.x = x
-        self.y = y
-        self.radius =
-
-    def area(self):
-        return math.pi * self.radius ** 2
-
-    def contains(self, x, y):
-        dx = x - self.x
-        dy = y - self.y
-        return math.hypot(dx, dy) <= self.radius
-
-
-def largest(circles):
-    return max(circles, key=lambda circle: circle.area())
-
-
-def total(circles):
-    return sum(
-'''
-GAPS = [(9, 21), (26, 15)]
-"""Ends of unfinished lines."""
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +25,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     yield client
     assert client.shut_down() == 0
     launcher.close()
-
-
-def opened(server: Client, text: str = CODE, language: str = "python", name: str = "circle.py") -> str:
-    """The URI of a document that is open with this text, at version 1."""
-    uri = f"file:///project/{name}"
-    server.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
-    forget(server)
-    server.open(uri, language, text)
-    server.notifications.clear()
-    return uri
-
-
-def forget(server: Client) -> None:
-    """From here on the engine has to compute what it is asked."""
-    server.request("workspace/executeCommand", {"command": "midspan.clearCache"})
-
-
-def outcome(server: Client) -> str:
-    return server.notification("midspan/trace")["outcome"]
 
 
 def accepted(text: str, item: dict[str, Any], encoding: Any = "utf-32") -> str:
@@ -274,108 +221,6 @@ def test_a_change_that_is_not_newer_changes_nothing(server: Client) -> None:
     assert fills(server, uri, GAPS) == before
 
 
-# -- registration, settings, life of the model
-
-
-@pytest.mark.parametrize("dynamic", [True, False])
-def test_the_capability_is_offered_once(tmp_path: Path, dynamic: bool) -> None:
-    launcher = Launcher(tmp_path / "stderr")
-    try:
-        client = launcher()
-        capabilities = {"textDocument": {"inlineCompletion": {"dynamicRegistration": dynamic}}}
-        result = client.initialize({"enable": False}, capabilities)
-        assert ("inlineCompletionProvider" in result["capabilities"]) != dynamic
-        client.request("textDocument/inlineCompletion", _completion("file:///a.py"))
-        if dynamic:
-            [registration] = client.asked("client/registerCapability")["registrations"]
-            assert registration["method"] == "textDocument/inlineCompletion"
-        else:
-            client.shut_down()
-            assert not client.requests
-    finally:
-        launcher.close()
-
-
-def _completion(uri: str) -> dict[str, Any]:
-    return {
-        "textDocument": {"uri": uri},
-        "position": {"line": 0, "character": 0},
-        "context": {"triggerKind": INVOKED},
-    }
-
-
-def _loaded(client: Client) -> bool:
-    """Whether the process has torch in it."""
-    return any("libtorch" in region.path for region in psutil.Process(client.process.pid).memory_maps())
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads a process's memory map")
-def test_off_means_no_model_until_it_is_turned_on(start: Launcher) -> None:
-    client = start(configuration={"enable": True, **MODEL})
-    client.initialize({"enable": False, "trace": True, "status": True, **MODEL}, {"workspace": {"configuration": True}})
-    client.notification("midspan/status", kind="off")
-    uri = opened(client)
-    assert client.result(client.begin_completion(uri, *GAPS[0])) is None
-    assert outcome(client) == "off"
-    assert not _loaded(client)
-    client.notify("workspace/didChangeConfiguration", {"settings": None})  # the server is to ask
-    client.notification("midspan/status", kind="ready", timeout=120)
-    assert _loaded(client)
-    assert psutil.Process(client.process.pid).memory_info().rss < 900e6
-    client.notify("workspace/didChangeConfiguration", {"settings": {"midspan": {"enable": False}}})
-    client.notification("midspan/status", kind="off")
-    assert client.result(client.begin_completion(uri, *GAPS[0])) is None
-    assert client.shut_down() == 0
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads a process's memory map")
-def test_initialize_is_answered_before_torch_is_loaded(start: Launcher) -> None:
-    client = start()
-    client.request("initialize", {"processId": os.getpid(), "rootUri": None, "capabilities": {}})
-    assert not _loaded(client)
-
-
-def test_a_request_while_the_model_loads(start: Launcher) -> None:
-    client = start()
-    client.initialize({**MODEL, "deadline": 0.05, "trace": True, "status": True})
-    client.open("file:///project/circle.py", "python", CODE)
-    impatient = client.begin_completion("file:///project/circle.py", *GAPS[0], AUTOMATIC)
-    assert client.result(impatient) is None
-    assert outcome(client) == "the model is still loading"
-    client.notify("workspace/didChangeConfiguration", {"settings": {"deadline": 20}})
-    while True:  # on a busy machine loading may outlast even a patient request
-        client.result(client.begin_completion("file:///project/circle.py", *GAPS[0], INVOKED))
-        trace = client.notification("midspan/trace")
-        if trace["outcome"] != "the model is still loading":
-            break
-    assert trace["model"]
-
-
-def test_a_model_that_cannot_be_loaded_is_told_once(start: Launcher, tmp_path: Path) -> None:
-    client = start()
-    client.initialize({"model": str(tmp_path), "trace": True, "status": True})
-    uri = opened(client)
-    for _ in range(3):
-        assert client.result(client.begin_completion(uri, *GAPS[0])) is None
-        assert outcome(client) == "there is no model"
-    popups = [message["params"] for message in client.notifications if message["method"] == "window/showMessage"]
-    popups += [{}] if client.shut_down() else []
-    assert len(popups) == 1
-    assert "config.json" in popups[0]["message"]
-
-
-def test_bad_settings_are_told_in_the_log_and_not_in_a_popup(start: Launcher) -> None:
-    client = start()
-    client.initialize({"enable": False, "deadline": "soon", "colour": 1})
-    client.request("textDocument/inlineCompletion", _completion("file:///a.py"))
-    told = [
-        message["params"]["message"] for message in client.notifications if message["method"] == "window/logMessage"
-    ]
-    assert len(told) == 2
-    assert "'deadline'" in told[0] and "'colour'" in told[1]
-    assert not [message for message in client.notifications if message["method"] == "window/showMessage"]
-
-
 # -- what is known already
 
 
@@ -411,54 +256,6 @@ def test_alternatives_are_different_and_fit_the_same_place(server: Client) -> No
     assert max(counts) > 1
 
 
-# -- clients without ghost text
-
-MENU = {"textDocument": {"completion": {"completionItem": {"documentationFormat": ["markdown", "plaintext"]}}}}
-GHOST = {"textDocument": {**MENU["textDocument"], "inlineCompletion": {"dynamicRegistration": False}}}
-
-
-@pytest.mark.parametrize(("capabilities", "offered"), [(MENU, True), (GHOST, False), ({}, False)])
-def test_the_menu_is_for_clients_without_ghost_text(
-    start: Launcher, capabilities: dict[str, Any], offered: bool
-) -> None:
-    client = start()
-    provided = client.initialize({"enable": False}, capabilities)["capabilities"]
-    assert ("completionProvider" in provided) == offered
-    params = {"textDocument": {"uri": "file:///a.py"}, "position": {"line": 0, "character": 0}}
-    reply = client.reply(client.begin("textDocument/completion", params))
-    assert ("error" in reply) != offered
-
-
-def test_a_menu_has_one_entry_that_edits_one_line(start: Launcher) -> None:
-    client = start()
-    client.initialize({**MODEL, "minConfidence": 0, "status": True}, MENU)
-    client.notification("midspan/status", kind="ready", timeout=120)
-    uri = "file:///project/circle.py"
-    text = CODE.replace("self.radius =\n", "self.radius = rad\n")
-    client.open(uri, "python", text)
-    lines, shown = text.split("\n"), 0
-    for line, character in ((9, 25), (26, 15), (18, 25), (8, 14), (16, 11)):
-        at = {"textDocument": {"uri": uri}, "position": {"line": line, "character": character}}
-        menu = client.request("textDocument/completion", {**at, "context": {"triggerKind": 3}})
-        assert menu["isIncomplete"] and len(menu["items"]) <= 1
-        for item in menu["items"]:
-            shown += 1
-            edit, before = item["textEdit"], lines[line][:character]
-            word = re.search(r"\w*$", before)
-            assert word is not None
-            start_, end = edit["range"]["start"], edit["range"]["end"]
-            assert start_ == {"line": line, "character": word.start()}
-            assert end == {"line": line, "character": len(lines[line])}
-            assert edit["newText"].startswith(word[0]) and len(edit["newText"]) > len(word[0])
-            assert item["filterText"].startswith(word[0]) and item["label"]
-            assert item["insertTextFormat"] == 1 and not item.get("preselect")
-            assert edit["newText"] in item["documentation"]["value"]
-    assert shown
-    at = {"textDocument": {"uri": uri}, "position": {"line": 4, "character": 8}}  # in a docstring
-    assert client.request("textDocument/completion", at) == {"isIncomplete": True, "items": []}
-    client.shut_down()
-
-
 # -- telling
 
 
@@ -472,33 +269,3 @@ def test_why_there_was_no_suggestion(server: Client) -> None:
     for arguments in ([1, "2"], [uri, -5], [None], []):
         answer = server.request("workspace/executeCommand", {"command": "midspan.why", "arguments": arguments})
         assert isinstance(answer, list)
-
-
-def test_loading_has_a_progress_bar_where_the_client_has_one(start: Launcher) -> None:
-    client = start()
-    client.initialize({**MODEL, "status": True}, {"window": {"workDoneProgress": True}})
-    client.notification("midspan/status", kind="ready", timeout=120)
-    client.request("workspace/executeCommand", {"command": "midspan.why"})
-    token = client.asked("window/workDoneProgress/create")["token"]
-    told = [message["params"] for message in client.notifications if message["method"] == "$/progress"]
-    assert {one["token"] for one in told} == {token}
-    kinds = [one["value"]["kind"] for one in told]
-    assert kinds[0] == "begin" and kinds[-1] == "end" and set(kinds[1:-1]) <= {"report"}
-    assert client.shut_down() == 0
-
-
-def test_a_project_can_only_ask_for_less(start: Launcher, tmp_path: Path) -> None:
-    (tmp_path / "midspan.toml").write_text('exclude = ["private.py"]\nmodel = "/tmp"\n')
-    client = start()
-    client.initialize({"load": "use", "trace": True}, rootUri=tmp_path.as_uri())
-    uri = (tmp_path / "private.py").as_uri()
-    for _ in range(2):
-        opened_here = client.begin_completion(uri, 0, 4)
-        client.result(opened_here)
-        client.open(uri, "python", "x = \n")
-        client.result(client.begin_completion(uri, 0, 4))
-        assert outcome(client) == "excluded"
-    told = [
-        message["params"]["message"] for message in client.notifications if message["method"].endswith("logMessage")
-    ]
-    assert len([one for one in told if "'model' may not be set by a project" in one]) == 1
