@@ -4,7 +4,7 @@ Which code a model writes, and where it prefers silence, is its own affair; so t
 purpose, and a test takes the first that gets a fill.
 """
 
-TEXT = """import json
+SAMPLE = """import json
 import os
 
 
@@ -14,7 +14,6 @@ def load(path):
 
 
 def save(path, value):
-    notes["😀 𝒳 begun"] = json.dumps(value)
     with open(path, "w") as handle:
         json.dump(value, handle)
 
@@ -25,6 +24,9 @@ def names(folder):
 
     return result
 """
+_ASTRAL_LINE = '    notes["😀 𝒳 begun"] = json.dumps(value)\n'
+TEXT = SAMPLE.replace('    with open(path, "w")', _ASTRAL_LINE + '    with open(path, "w")')
+"""The same with characters of two UTF-16 units before the place."""
 ROW = TEXT[: TEXT.index("\n\n    return result")].count("\n") + 1  # the empty line
 INDENTATION = 8 * " "  # of what is typed there
 

@@ -16,28 +16,10 @@ from typing import Any, Protocol, TypeVar
 import pytest
 from midspan.lsp.commands.recording import read
 
+from .sample import SAMPLE
+
 T = TypeVar("T")
 
-SAMPLE = """import json
-import os
-
-
-def load(path):
-    with open(path) as handle:
-        return json.load(handle)
-
-
-def save(path, value):
-    with open(path, "w") as handle:
-        json.dump(value, handle)
-
-
-def names(folder):
-    result = []
-    for name in os.listdir(folder):
-
-    return result
-"""
 LINES = SAMPLE.split("\n")
 EMPTY = LINES.index("    for name in os.listdir(folder):") + 1  # the row to write in, from 0
 BODY = LINES.index("    with open(path) as handle:")  # the first of the two rows to rewrite

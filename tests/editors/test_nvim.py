@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .sample import ROW, SAMPLE
+
 if TYPE_CHECKING:
     from conftest import Ghost, Neovim
 
@@ -19,27 +21,6 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 
-SAMPLE = """import json
-import os
-
-
-def load(path):
-    with open(path) as handle:
-        return json.load(handle)
-
-
-def save(path, value):
-    with open(path, "w") as handle:
-        json.dump(value, handle)
-
-
-def names(folder):
-    result = []
-    for name in os.listdir(folder):
-
-    return result
-"""
-ROW = SAMPLE[: SAMPLE.index("\n\n    return result")].count("\n") + 1  # the empty line
 TYPED = (
     "        result.app",
     "        path = os.path.jo",
