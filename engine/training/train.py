@@ -90,8 +90,9 @@ class Trainer:
         return self.seconds / (60 * self.args.minutes)
 
     def schedule(self) -> float:
-        decay = self.args.decay
-        return min(1.0, (self.optimizer.steps + 1) / WARMUP_STEPS, max(0.0, (1 - self.progress()) / decay))
+        warm_up = (self.optimizer.steps + 1) / WARMUP_STEPS
+        decay = max(0.0, (1 - self.progress()) / self.args.decay)
+        return self.args.rate * min(1.0, warm_up, decay)
 
     def losses(self, batch: Batch, conditioned: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss with gradient, and its parts in nats to log."""
@@ -248,6 +249,7 @@ def options() -> argparse.ArgumentParser:
     add("--call-minutes", type=float, default=float("inf"), help="stop this call after so long; call again to go on")
     add("--cpu-clock", action="store_true", help="count this process' CPU time instead, without compiling")
     add("--decay", type=float, default=0.35, help="share of the time in which learning rates fall to zero")
+    add("--rate", type=float, default=1.0, help="of the optimiser's own learning rates, before the decay")
     add("--shape", default="mini", choices=SHAPES)
     add("--length", type=int, default=512, help="tokens of a document; gaps see what stands before them in it")
     add("--docs", type=int, default=8, help="documents per process and step; about 256 on a GPU")
