@@ -42,7 +42,13 @@ def balance(text: str, start: int, end: int, language: Language) -> Balance:
         kind = match.lastgroup or ""
         first, last = match.span()
         if kind == "bracket":
-            _pair(text, first, opened, strays, pairs)
+            opener = CLOSERS.get(text[first])
+            if opener is None:
+                opened.append(first)
+            elif opened and text[opened[-1]] == opener:
+                pairs[first] = opened.pop()
+            else:
+                _mismatched(text, first, opener, opened, strays, pairs)
         elif kind in ("line", "block", "unclosed"):
             comments.append((first, last))
             if last == end and kind != "block":
@@ -74,12 +80,10 @@ def line_end(text: str, offset: int) -> int:
     return feed if carriage < 0 else carriage
 
 
-def _pair(text: str, at: int, opened: list[int], strays: list[int], pairs: dict[int, int]) -> None:
-    opener = CLOSERS.get(text[at])
-    if opener is None:
-        opened.append(at)
-        return
-    # A closer pairs with the nearest opener of its kind; what stands open in between was never closed.
+def _mismatched(
+    text: str, at: int, opener: str, opened: list[int], strays: list[int], pairs: dict[int, int]
+) -> None:
+    """A closer whose opener is not the last one: what stands open in between was never closed."""
     for i in range(len(opened) - 1, -1, -1):
         if text[opened[i]] == opener:
             strays.extend(opened[i + 1 :])

@@ -14,7 +14,7 @@ from .cpython import refused
 from .syntax import Syntax
 from .window import LIMIT, Window, window
 
-MENDED_SECONDS = 0.0025
+MENDED_SECONDS = 0.0018
 """CPU seconds for the second look at an edit of broken text."""
 
 

@@ -28,16 +28,18 @@ def causal(
     max_tokens: int,
     give_up: Callable[[], object],
     barred: Tensor | None = None,
+    opening: Sequence[int] = (),
 ) -> tuple[list[int], bool]:
     """Greedy continuation of the prefix by the causal mode mixed with n-grams.
 
     cache: holds `prefix_ids`; not changed. end_ids: tokens that end the draft (line breaks, for one line).
-    barred: bool [V], True where the first token must not be. Returns the ids and whether they ended by themselves;
-    give_up is polled at every token.
+    barred: bool [V], True where the first token must not be. opening: what the draft begins with. Returns the ids,
+    those of the opening among them, and whether they ended by themselves; give_up is polled at every token.
     """
     own = cache.fork(1, cache.length - 1)
-    context = list(prefix_ids)
-    ids: list[int] = []
+    context, ids = [*prefix_ids, *opening], list(opening)
+    if opening:
+        network.encode(torch.tensor([context[len(prefix_ids) - 1 : -1]], device=network.device), own)
     while len(ids) < max_tokens:
         if give_up():
             return ids, False

@@ -30,6 +30,7 @@ FEATURES = (
     "library_match",  # the same of a copy from another file alone
     "empty",
     "length",  # log(1 + tokens)
+    "opening",  # begins by declaring what is used below
     "calm",  # exp(-mean entropy) of the canvas that gave this text
 )
 
@@ -68,6 +69,7 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
                 0.0 if own else math.log1p(one.match),
                 float(one.empty),
                 math.log1p(one.n_tokens),
+                float("opening" in one.sources),
                 one.calm,
             ]
         )

@@ -6,6 +6,7 @@ how candidates are judged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -19,10 +20,12 @@ from .copies import REACH, Draft, Library, copies
 from .drafts import CAUSAL, causal
 from .gap import Candidate, Gap
 from .ngrams import NGrams
+from .openings import OPENING, openings
 
 N_COPIES, N_LIBRARY = 4, 3
 KEPT_LIBRARIES = 4
 BORDER = -1  # among token ids: where the gap is
+_WORD = re.compile(r"\w+")
 MOST_CHARACTERS = 8  # of a copy, per slot of the gap
 
 
@@ -40,28 +43,42 @@ class Proposals:
         if gap.library:
             drafts += self._libraries(gap.library).copies(gap.prefix, gap.suffix, N_LIBRARY)
         found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
-        end_ids = self._newlines if gap.single_line else frozenset()
+        ngrams = NGrams(self._file_ids(gap))
+        found += self._written(gap, ngrams, "", patience)
+        for opening in openings(gap.prefix, gap.suffix):
+            found += self._written(gap, ngrams, opening.text, patience)
+            if opening.line:
+                found.append(Candidate(opening.line, self._ids(gap, opening.line), frozenset((OPENING,))))
+        if gap.single_line and gap.suffix.split("\n", 1)[0].strip():
+            found += [self._upto(gap, one, at) for one in found if 0 < (at := unopened(one.text)) < len(one.text)]
+            found += [self._upto(gap, one, at) for one in found if (at := met(one.text, gap.suffix)) < len(one.text)]
+        return found
+
+    def _written(self, gap: Gap, ngrams: NGrams, opening: str, patience: Patience) -> list[Candidate]:
+        """What the causal mode writes behind the opening, as far as the gap may go."""
+        frame, end_ids = gap.frame, self._newlines if gap.single_line else frozenset()
+        begun = self._tokens.encode(frame.typed + opening) if opening else []
         ids, ended = causal(
             self._network,
             gap.cache,
-            gap.frame.prefix_ids,
-            NGrams(self._file_ids(gap)),
+            frame.prefix_ids,
+            ngrams,
             self._unwritable,
             end_ids,
-            gap.n_slots + gap.frame.n_seams,
+            gap.n_slots + frame.n_seams,
             patience.lost,
-            gap.frame.seams.first,
+            frame.seams.first,
+            begun,
         )
-        if ended or not gap.single_line:
-            for n_kept in cuts(self._tokens, ids, gap.suffix, gap.single_line):
-                written = self._tokens.decode(ids[:n_kept]) if n_kept else gap.frame.typed
-                text = gap.frame.bare(written + gap.frame.kept)
-                if text is not None:
-                    whole = n_kept and not gap.frame.kept
-                    kept = tuple(ids[:n_kept]) if whole else self._ids(gap, text)
-                    found.append(Candidate(text, kept, frozenset((CAUSAL,))))
-        if gap.single_line and gap.suffix.split("\n", 1)[0].strip():
-            found += [self._closed(gap, one) for one in found if 0 < unopened(one.text) < len(one.text)]
+        found = []
+        for n_kept in cuts(self._tokens, ids, gap.suffix, gap.single_line) if ended or not gap.single_line else ():
+            if n_kept < len(begun):
+                continue
+            text = frame.bare((self._tokens.decode(ids[:n_kept]) if n_kept else frame.typed) + frame.kept)
+            if text is not None:
+                kept = tuple(ids[:n_kept]) if n_kept and not frame.kept else self._ids(gap, text)
+                sources = frozenset((CAUSAL, OPENING) if opening else (CAUSAL,))
+                found.append(Candidate(text, kept, sources))
         return found
 
     def _copied(self, gap: Gap, draft: Draft) -> Candidate:
@@ -70,9 +87,8 @@ class Proposals:
     def _ids(self, gap: Gap, text: str) -> tuple[int, ...]:
         return tuple(self._tokens.encode(gap.frame.healed(text)))
 
-    def _closed(self, gap: Gap, draft: Candidate) -> Candidate:
-        """The draft up to the bracket that closes what was opened left of the gap."""
-        text = draft.text[: unopened(draft.text)].rstrip()
+    def _upto(self, gap: Gap, draft: Candidate, end: int) -> Candidate:
+        text = draft.text[:end].rstrip()
         return replace(draft, text=text, ids=self._ids(gap, text))
 
     def _file_ids(self, gap: Gap) -> np.ndarray:
@@ -93,6 +109,13 @@ def unopened(text: str) -> int:
         if depth < 0:
             return at
     return len(text)
+
+
+def met(text: str, suffix: str) -> int:
+    """Where in `text` the rest of a word begins that stands right of the gap; its length if it nowhere does."""
+    word = _WORD.match(suffix)
+    found = re.search(rf"(?<=\w){re.escape(word[0])}\b", text) if word else None
+    return found.start() if found else len(text)
 
 
 def cuts(tokens: Tokens, ids: Sequence[int], suffix: str, single_line: bool, most: int = 3) -> list[int]:

@@ -22,6 +22,7 @@ from ..filling.gate import FEATURES, GATE, features
 from .cases import cases
 
 RIDGE = 1.0
+SHARES = {"python": 0.7, "javascript": 0.15, "typescript": 0.15}
 ALONE = 4  # one gap in so many is filled as if no file stood beside its own
 
 
@@ -49,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine = Engine.load(args.directory, threads=args.threads)
     rows: list[list[float]] = []
     right: list[bool] = []
-    found = [case for kind in ("rest", "line") for case in cases("tune", kind, args.cases // 2, seed=1)]
+    found = [
+        case
+        for language, share in SHARES.items()
+        for kind in ("rest", "line")
+        for case in cases("tune", kind, round(share * args.cases / 2), seed=1, language=language)
+    ]
     for number, case in enumerate(track(found, description="tune")):
         library = case.library if number % ALONE else ()
         infill = engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=32, library=library))

@@ -13,7 +13,7 @@ from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import Alphabet, Denoised
 from midspan.engine.filling.gap import OPEN_END, Candidate, Gap, calmness, merged
 from midspan.engine.filling.gate import FEATURES, GUESS, Gate, Signs, features
-from midspan.engine.filling.proposals import cuts, unopened
+from midspan.engine.filling.proposals import cuts, met, unopened
 from midspan.engine.prompts.framed import Framed
 from midspan.engine.sampler import Noise
 from midspan.engine.tokens import Tokens
@@ -76,6 +76,39 @@ def test_better_evidence_on_the_right_never_lowers_a_candidate() -> None:
     ]
     assert seen == sorted(seen) and seen[0] < seen[-1]
     assert all(len(row) == len(FEATURES) for row in features([rival]))
+
+
+# --- what is proposed
+
+
+def test_a_line_that_declares_what_is_used_below_is_among_the_candidates(engine: Engine) -> None:
+    request = InfillRequest("def f(xs):\n    n = 1\n", "\n    for x in xs:\n        out.append(x)\n")
+    sources = {one.text: one.sources for one in engine.infill(request).candidates}
+    assert sources["    out = []"] == {"opening"}
+    written = [text for text, who in sources.items() if {"causal", "opening"} <= who]
+    assert all(text.startswith("    out =") for text in written)
+    begun = replace(request, prefix=request.prefix + "    ")
+    assert "out = []" in {one.text for one in engine.infill(begun).candidates}
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "end"),
+    [
+        ("turn sum", "n sum(x)", 3),
+        ("eturn", "rn x", 3),
+        ("n ends in n", "n x", 8),
+        ("turn", " x", 4),
+        ("run", "ning", 3),
+        ("", "x", 0),
+    ],
+)
+def test_where_the_rest_of_a_word_is_written_again_is_found(text: str, suffix: str, end: int) -> None:
+    assert met(text, suffix) == end
+
+
+def test_a_gap_inside_of_a_word_may_end_where_the_word_goes_on(engine: Engine) -> None:
+    request = InfillRequest("numbers.append(1)\nnumbers.app", "nd(2)\n")
+    assert "e" in {one.text for one in engine.infill(request).candidates}
 
 
 # --- a request's check

@@ -34,9 +34,8 @@ import sheet
 from journal import Journal
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling.method import Method
-from midspan.grammars import Syntax
-from midspan.lsp.complete import Limits, Snapshot, complete
 from midspan.lsp.settings.settings import Settings
+from product import filled
 from rich.console import Console
 from rich.progress import track
 
@@ -96,12 +95,8 @@ Fill = Callable[[Task], tuple[str, int]]  # the new text and how many denoise st
 
 def product(engine: Engine, threshold: float) -> Fill:
     def fill(task: Task) -> tuple[str, int]:
-        text, at, settings = task.prefix + task.suffix, len(task.prefix), Settings()
-        snapshot = Snapshot(task.name, 0, "python", text, at, at)
-        limits = Limits(settings.max_tokens, threshold, 0, time.monotonic() + 60, lambda: False, 1, settings.prose)
-        outcome = complete(snapshot, Syntax.parse(text, "python"), engine, limits)
-        shown = outcome.suggestion
-        return shown.text[: shown.filled] if shown else "", outcome.steps
+        text, outcome = filled(engine, task.name, task.prefix, task.suffix, threshold)
+        return text, outcome.steps
 
     return fill
 

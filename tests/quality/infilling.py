@@ -40,9 +40,8 @@ import sheet
 from journal import Journal
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling.method import Method
-from midspan.grammars import Syntax
-from midspan.lsp.complete import Limits, Snapshot, complete
 from midspan.lsp.settings.settings import Settings
+from product import filled
 from rich.console import Console
 from rich.progress import track
 
@@ -153,12 +152,8 @@ def by_engine(engine: Engine, method: Method) -> Callable[[Task], tuple[str, int
 
 def by_product(engine: Engine, threshold: float) -> Callable[[Task], tuple[str, int]]:
     def fill(task: Task) -> tuple[str, int]:
-        text, at = task.prefix + task.suffix, len(task.prefix)
-        snapshot = Snapshot(task.name, 0, "python", text, at, at)
-        limits = Limits(MAX_TOKENS, threshold, 0, time.monotonic() + 60, lambda: False)
-        outcome = complete(snapshot, Syntax.parse(text, "python"), engine, limits)
-        shown = outcome.suggestion
-        return shown.text[: shown.filled] if shown else "", outcome.steps
+        text, outcome = filled(engine, task.name, task.prefix, task.suffix, threshold, MAX_TOKENS)
+        return text, outcome.steps
 
     return fill
 
@@ -199,7 +194,7 @@ def interval(tasks: Sequence[Task], passed: Sequence[bool]) -> tuple[float, floa
     return means[REPEATS // 40], means[-1 - REPEATS // 40]
 
 
-def filled(
+def all_filled(
     engine: Engine, ways: Sequence[Way], tasks: Sequence[Task], journal: Journal, seconds: float, console: Console
 ) -> tuple[list[Task], list[list[Answer]]]:
     """The tasks that every way has filled, and per way its answers to them."""
@@ -267,7 +262,9 @@ def main() -> int:
     ]
     rows: list[dict[str, object]] = []
     for bench in args.sets:
-        tasks, answers = filled(engine, ways, tasks_of(args.folder, bench, args.tasks), journal, args.seconds, console)
+        tasks, answers = all_filled(
+            engine, ways, tasks_of(args.folder, bench, args.tasks), journal, args.seconds, console
+        )
         texts = [[one.text + task.ending for one, task in zip(given, tasks, strict=True)] for given in answers]
         fills = {(task.name, text) for given in texts for task, text in zip(tasks, given, strict=True)}
         verdicts = scored(args.folder, fills, journal)
