@@ -82,7 +82,7 @@ def openings(prefix: str, suffix: str, limit: int = 2) -> list[Opening]:
         return []
     code = _code("\n".join(_block(lines, inner)))
     outer, scope = _scope(above, margin)
-    seen = WORDS | set(_WORD.findall(scope)) | _known(outer) | _declared(_outermost(below))
+    seen = WORDS | set(_WORD.findall(_code(scope))) | _known(outer) | _declared(_outermost(below))
     names = [name for name in dict.fromkeys(_used(code)) if name not in seen]
     blank = "" if head else _blank(above, lines, margin)
     found = []
@@ -171,6 +171,10 @@ def _used(code: str) -> Iterator[str]:
     declared: set[str] = set()
     for match in _WORD.finditer(code):
         if _binds(code, match):
+            line_end = code.find("\n", match.end())
+            again = re.search(rf"(?<![\w.]){match[0]}\b", code[match.end() : line_end if line_end >= 0 else None])
+            if again and match[0] not in declared:
+                yield match[0]  # from its old value a new one
             declared.add(match[0])
         elif match[0] not in declared and not match[0][0].isupper() and not _CALLED.match(code, match.end()):
             yield match[0]

@@ -90,6 +90,14 @@ def test_a_local_of_another_function_is_no_local_of_this_one() -> None:
     assert proposed(text) == ["out ="]
 
 
+def test_a_name_that_becomes_what_it_was_and_more_was_something_before() -> None:
+    assert proposed("def f(x):\n    one = 1\n    ║\n    while x:\n        two = x + two\n") == ["two ="]
+
+
+def test_words_of_a_docstring_are_no_names() -> None:
+    assert proposed('def f(x):\n    """Adds to two."""\n    one = 1\n    ║\n    two += x\n') == ["two ="]
+
+
 def test_what_other_functions_use_without_declaring_it_is_global() -> None:
     text = "function a() {\n  return $two + two;\n}\nfunction b() {\n  var one = 1;\n  ║\n  return two;\n}\n"
     assert proposed(text) == []
