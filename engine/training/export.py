@@ -23,7 +23,7 @@ from .int8 import save_int8
 from .runs import trained_network
 
 GENERATION = {
-    "max_denoising_steps": 5,
+    "max_denoising_steps": 3,
     "t_min": 0.99,  # training feeds back expected embeddings at temperature 1; transformers refuses t_min = t_max
     "t_max": 1.0,
     "sampler_config": {"_cls_name": "EntropyBoundSamplerConfig", "entropy_bound": 0.1},
