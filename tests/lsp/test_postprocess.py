@@ -289,6 +289,10 @@ def test_filters_of_one_line_only_ever_take_away(
     assert text is None or (text.strip() and not (single_line and "\n" in text) and "\ufffd" not in text)
 
 
+def columns(line: str) -> int:
+    return len(line[: len(line) - len(line.lstrip(" \t"))].expandtabs())
+
+
 @given(texts, st.sampled_from(["", "  ", "    ", "\t"]), texts, texts, st.integers(0, 4))
 def test_a_block_never_leaves_its_margin_nor_says_the_next_line(
     above: str, indent: str, following: str, fill: str, typed: int
@@ -299,11 +303,13 @@ def test_a_block_never_leaves_its_margin_nor_says_the_next_line(
         return
     assert text == text.rstrip(" \t\n")
     first, *others = (around.before + text).split("\n")
-    assert first.startswith(indent)
+    least = columns(indent)
+    if not first.startswith(indent):  # it ends the block: what it goes back to is open above
+        least = columns(first)
+        assert least < columns(indent) and least in [columns(line) for line in above.split("\n") if line.strip()]
     quoted = any(quote in text for quote in ('"""', "'''", "`"))
     for line in others:
-        margin = re.match(r"[ \t]*", line)
-        assert margin and (quoted or not line.strip() or len(margin[0].expandtabs()) >= len(indent.expandtabs()))
+        assert quoted or not line.strip() or columns(line) >= least
     below = [line for line in following.split("\n") if line.strip()]
     if below and re.search("[a-z]", below[0]):
         assert below[0] not in (first, *others)
