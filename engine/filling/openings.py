@@ -25,6 +25,7 @@ _WORD = re.compile(r"(?<![\w.$@])[A-Za-z_]\w*")
 _STRINGS = re.compile(r"\"\"\"[\s\S]*?(?:\"\"\"|\Z)|'''[\s\S]*?(?:'''|\Z)|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'")
 _COMMENTS = re.compile(r"/\*[\s\S]*?(?:\*/|\Z)|(?:#|//|--(?!\s*\w+\s*[;)])|^[ \t]*\*).*", re.MULTILINE)
 _LISTED = re.compile(r"[ \t]+[\w$]+(?: as \w+)?,?")  # a line of an import or of parameters that goes over several
+_LOOPED = re.compile(r"\bfor \(?((?:\w+, )*\w+)\)? in\b")
 _CALLED = re.compile(r"\s*[(`!]")
 _BINDS_AFTER = re.compile(r"[ \t]*(?::[^=\n()]{0,80})?(?:=(?![=>])|:=)|[ \t]*:\s")
 _BINDS_BEFORE = re.compile(
@@ -167,16 +168,20 @@ def _declared(code: str) -> set[str]:
 
 
 def _used(code: str) -> Iterator[str]:
-    """Names in the order in which they are used, those left out that are declared first."""
+    """Names in the order in which they are used, those left out that are declared first, or by a loop in their line."""
     declared: set[str] = set()
+    looped, line_end = set[str](), -1
     for match in _WORD.finditer(code):
-        if _binds(code, match):
+        if match.start() > line_end:
             line_end = code.find("\n", match.end())
-            again = re.search(rf"(?<![\w.]){match[0]}\b", code[match.end() : line_end if line_end >= 0 else None])
+            line_end = len(code) if line_end < 0 else line_end
+            looped = {name for found in _LOOPED.findall(code, match.start(), line_end) for name in found.split(", ")}
+        if _binds(code, match):
+            again = re.search(rf"(?<![\w.]){match[0]}\b", code[match.end() : line_end])
             if again and match[0] not in declared:
                 yield match[0]  # from its old value a new one
             declared.add(match[0])
-        elif match[0] not in declared and not match[0][0].isupper() and not _CALLED.match(code, match.end()):
+        elif match[0] not in declared | looped and not match[0][0].isupper() and not _CALLED.match(code, match.end()):
             yield match[0]
 
 

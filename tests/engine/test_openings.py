@@ -49,6 +49,7 @@ def test_the_indentation_that_is_not_there_yet_comes_along() -> None:
         "def f():\n    one = 1\n    ║\n    return max(one, key=two)\n".replace(
             "key=two", "two=one"
         ),  # an argument's name
+        "def f():\n    one = 1\n    ║\n    return sum(two + three for two, three in one)\n",
         "def f():\n    one = 1\n    ║\n    one.two += 1\n",  # an attribute
         "def f():\n    one = 1\n    ║\n    two(one)\n",  # a function: it is elsewhere
         "def f():\n    one = 1\n    ║\n    return Two.three\n",  # a class
