@@ -7,6 +7,7 @@ code that parsed no longer does, not the shape of trees. Knows nothing of models
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 from .compare import SyntaxError_, compare, gap_between, unexplained
@@ -14,8 +15,8 @@ from .cpython import refused
 from .syntax import Syntax
 from .window import LIMIT, Window, window
 
-MENDED_SECONDS = 0.0018
-"""CPU seconds for the second look at an edit of broken text."""
+CHECK_SECONDS, MENDED_SECONDS = 0.0035, 0.0008
+"""CPU seconds after which the second look at an edit of broken text is over, and what it is given at least."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def new_errors(before: Syntax, after: Syntax, start: int, end: int) -> list[Synt
 
 def checked(before: Syntax, after: Syntax, start: int, end: int) -> Checked:
     """As `new_errors`, with what was looked at."""
+    began = time.thread_time()
     if before.text == after.text:
         return Checked([], before, after)
     start, old_end, end = aligned(before, after, start, end)
@@ -50,8 +52,9 @@ def checked(before: Syntax, after: Syntax, start: int, end: int) -> Checked:
     shift, cut = near.shift, near.syntax
     filled = after if cut is before else cut.edited(start - shift, old_end - shift, after.text[start:end])
     found = compare(cut, filled, start - shift, old_end - shift, end - shift)
-    if found and cut is not before and _broken_beside(before, near) and _mended(before, after, start, old_end, end):
-        found = []
+    if found and cut is not before and _broken_beside(before, near):
+        left = max(MENDED_SECONDS, CHECK_SECONDS - (time.thread_time() - began))
+        found = [] if _mended(before, after, start, old_end, end, left) else found
     if not found and before.language.id == "python":
         found = _refused(cut, filled, start - shift, old_end - shift, end - shift)
     low, high = near.start, near.end + end - old_end
@@ -71,11 +74,11 @@ def _broken_beside(before: Syntax, near: Window) -> bool:
     )
 
 
-def _mended(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> bool:
+def _mended(before: Syntax, after: Syntax, start: int, old_end: int, end: int, seconds: float) -> bool:
     """Whether the whole text with the edit has no new error, and no more of them: then the old text's breakage reached
     out of the window, and the edit ends it. A text that parses is quick to parse again; one that takes long is broken
     still."""
-    if after.tree_within(MENDED_SECONDS) is None or len(after.flaws) > len(before.flaws):
+    if after.tree_within(seconds) is None or len(after.flaws) > len(before.flaws):
         return False
     return not after.flaws or not unexplained(before.flaws, after, gap_between(before, after, start, old_end, end))
 

@@ -183,7 +183,15 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _least_broken(before: Syntax, start: int, old_end: int, gap: Gap) -> tuple[Syntax, int]:
     """`before` with that stand-in for the fill (or none) which leaves the least broken beside it, and the byte where
-    the stand-in ends. Breakage that reaches far is not the want of a fill, and costly to parse again."""
+    the stand-in ends. Breakage that reaches far is not the want of a fill, and costly to parse again. Found once for
+    all fills of a gap."""
+    known = before.__dict__.setdefault("_stand_ins", {})
+    if (start, old_end) not in known:
+        known[start, old_end] = _stand_in(before, start, old_end, gap)
+    return known[start, old_end]
+
+
+def _stand_in(before: Syntax, start: int, old_end: int, gap: Gap) -> tuple[Syntax, int]:
     least, base, base_end = _extent(before, gap), before, gap.end
     for placeholder in PLACEHOLDERS[:1] if before.language.indented else PLACEHOLDERS:
         if least == (0, 0) or least[1] > MAX_REACH:
