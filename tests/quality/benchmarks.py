@@ -44,6 +44,7 @@ HUMAN_EVAL = {
     "single-line": "SingleLineInfilling",
     "multi-line": "MultiLineInfilling",
     "random-span-light": "RandomSpanInfillingLight",
+    "random-span": "RandomSpanInfilling",
 }
 SAFIM = ("block", "control")
 SETS = (*HUMAN_EVAL, *(f"safim-{part}" for part in SAFIM))
