@@ -80,9 +80,7 @@ def line_end(text: str, offset: int) -> int:
     return feed if carriage < 0 else carriage
 
 
-def _mismatched(
-    text: str, at: int, opener: str, opened: list[int], strays: list[int], pairs: dict[int, int]
-) -> None:
+def _mismatched(text: str, at: int, opener: str, opened: list[int], strays: list[int], pairs: dict[int, int]) -> None:
     """A closer whose opener is not the last one: what stands open in between was never closed."""
     for i in range(len(opened) - 1, -1, -1):
         if text[opened[i]] == opener:

@@ -7,7 +7,8 @@ out), with the same seed and data. All are measured on one held-out set (`valida
 canvas alone, without drafts, fills exactly. An arm whose run is there goes on where it stopped, one that stands in
 `ablations.csv` is done. Short runs rank what learns fast; they do not say where a long one ends: from scratch, minutes
 of one core are over before anything is learnt. So arms can go on from a run's checkpoint before its decay and decay to
-nothing; those whose network or optimiser is another one cannot, and are left out.
+nothing; those whose network or optimiser is another one cannot, and are left out, and other noise starts from what was
+taught with masks.
 """
 
 from __future__ import annotations
