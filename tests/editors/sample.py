@@ -35,7 +35,15 @@ ASTRAL = tuple(f'notes["😀 𝒳 {word}"] = ' + call for word in ("done", "ende
 BRACKETS = ("result.append(", "print(", "load(", "path = os.path.join(", "with open(")  # before a closing one
 LETTERS = ("result.app", "json.loa", "json.dum", "path = os.path.joi")  # three of a word that goes on
 
-HEADS = ("def load2(path):", "def save2(path, value):", "def load_one(path):", "def save_as(value, path):")
+HEADS = (
+    "def load2(path):",
+    "def save2(path, value):",
+    "def load_one(path):",
+    "def save_as(value, path):",
+    "def load_two(path, default):",
+    "def load(path, default=None):",
+    "def dump(value, path):",
+)
 
 
 def lines_with(rest: str) -> list[str]:
