@@ -57,9 +57,14 @@ GAPS = 256
 FILLS = 100
 
 
+def origin(start: str) -> str:
+    """What the table says of a checkpoint to go on from: the run's name and the checkpoint's; none: "scratch"."""
+    return "-".join(Path(start).parts[-2:]) if start else "scratch"
+
+
 def train(arm: str, minutes: float, start: str) -> str:
     """The arm's run, finished; its name. start: a checkpoint to go on from, or empty. Raises CalledProcessError."""
-    name = f"ablation-{arm.replace(' ', '-').replace('.', '')}"
+    name = f"ablation-{arm.replace(' ', '-').replace('.', '')}" + (f"-from-{origin(start)}" if start else "")
     if not Run(name).has("final"):
         options = ["--name", name, "--minutes", str(minutes), "--cpu-clock", "--processes", "1", *ARMS[arm]]
         options += ["--start", start, *GO_ON] if start else []
@@ -68,14 +73,13 @@ def train(arm: str, minutes: float, start: str) -> str:
     return name
 
 
-def measured(arm: str, name: str) -> dict[str, object]:
-    """What the arm's line of the table says."""
+def measured(name: str) -> dict[str, object]:
+    """What the table says of a finished run."""
     network, clock = trained_network(name, "final")
     tokenizer = Tokenizer.from_file(str(cache_directory() / "tokenizer" / "tokenizer.json"))
     n_prefix = clock["length"] - Shape.n_slots
     losses = measure(network.to(torch.bfloat16), held(tokenizer, GAPS), n_prefix, clock["noise"])
     return {
-        "arm": arm,
         "cpu_seconds": round(clock["seconds"]),
         "steps": clock["step"],
         "tokens": clock["tokens"],
@@ -109,9 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with args.table.open(newline="") as file:
             rows += csv.DictReader(file)
     for arm in args.only:
-        if any(done["arm"] == arm for done in rows) or (args.start and arm in FROM_SCRATCH):
+        here = {"arm": arm, "start": origin(args.start)}
+        if any(here.items() <= done.items() for done in rows) or (args.start and arm in FROM_SCRATCH):
             continue
-        rows.append(measured(arm, train(arm, args.minutes, args.start)))
+        rows.append(here | measured(train(arm, args.minutes, args.start)))
         print(json.dumps(rows[-1]), flush=True)
         sheet.write(args.table, rows, list(rows[-1]))
     return 0

@@ -102,9 +102,11 @@ def coverage(infills: Sequence[Infill], truths: Sequence[str]) -> list[dict[str,
     return rows
 
 
-def measure(engine: Engine, gaps: Gaps, split: str, n_cases: int, console: Console) -> tuple[list[dict], list[dict]]:
+def measure(
+    engine: Engine, gaps: Gaps, split: str, n_cases: int, seed: int, console: Console
+) -> tuple[list[dict], list[dict]]:
     """Rows of held_out.csv and of coverage.csv."""
-    found = cases(split, gaps.kind, round(gaps.share * n_cases), seed=0, language=gaps.language)
+    found = cases(split, gaps.kind, round(gaps.share * n_cases), seed, language=gaps.language)
     truths = [case.truth for case in found]
     infills: list[Infill] = []
     alone: list[Infill] = []
@@ -140,6 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--split", default="val", choices=("val", "tune"))
     parser.add_argument("--cases", type=int, default=300, help="gaps of each kind in Python, half as many in others")
+    parser.add_argument("--seed", type=int, default=0, help="another one cuts other gaps")
     parser.add_argument("--languages", nargs="+", default=["python", "javascript", "typescript"])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
@@ -154,7 +157,7 @@ def main() -> int:
     sure: list[dict] = []
     for gaps in GAPS:
         if gaps.language in args.languages:
-            measured = measure(engine, gaps, args.split, args.cases, console)
+            measured = measure(engine, gaps, args.split, args.cases, args.seed, console)
             rows += measured[0]
             sure += measured[1]
     fields = list(dict.fromkeys(key for row in rows for key in row))
