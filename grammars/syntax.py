@@ -35,10 +35,11 @@ after every further failure."""
 
 PAUSE = 16
 
-SETTLING = 4
-SETTLING_SHARE = 0.25
+SETTLING = 32
+SETTLING_SECONDS = 0.03
 SMALL = 32_768
-"""Passes over the fresh tree of a text of so many bytes, and what they may take of the time it took; see `_settled`."""
+"""Passes over the fresh tree of a text of at least so many bytes, and the CPU seconds they may take: a fresh parse
+again, once for a text that is edited, not for one that is only read. See `_settle`."""
 
 MAX_VISITS = 5_000
 """Nodes looked at when collecting flaws; a file that is one wide ERROR must not cost more than milliseconds."""
@@ -102,7 +103,7 @@ class Syntax:
             return Syntax(text, self.language, offsets, None, self.pause, self.pause * 2)
         if self.paused:
             return Syntax(text, self.language, offsets, None, self.paused - 1, self.pause)
-        nearest = self.tree if self._looked_at else self.earlier
+        nearest = self._settled if self._looked_at else self.earlier
         if nearest is None or len(replacement) > len(data) // 2:
             return Syntax(text, self.language, offsets, None, 0, self.pause)
         earlier = nearest.copy()
@@ -114,11 +115,14 @@ class Syntax:
         """The parse of this text; the first look pays for it."""
         if self.offsets is None or self.paused:
             return None
-        began = time.thread_time()
-        tree = _run(self.language, self.offsets.data, self.earlier)
-        if tree is None or self.earlier is not None or len(self.offsets.data) < SMALL:
-            return tree
-        return _settled(self.language, self.offsets.data, tree, time.thread_time() - began)
+        return _run(self.language, self.offsets.data, self.earlier)
+
+    @cached_property
+    def _settled(self) -> Tree | None:
+        """The tree as the next version's parse starts from it; a tree that came from another one is settled already."""
+        if self.tree is None or self.earlier is not None or len(self.data) < SMALL:
+            return self.tree
+        return _settle(self.language, self.data, self.tree)
 
     def tree_within(self, seconds: float) -> Tree | None:
         """The tree if it is there or takes no more than `seconds` of CPU; a failure is not remembered."""
@@ -205,17 +209,17 @@ def _run(language: Language, data: bytes, old: Tree | None, seconds: float | Non
         return None
 
 
-def _settled(language: Language, data: bytes, tree: Tree, took: float) -> Tree:
-    """`tree` as parses that start from it leave it: the same nodes, cheaper to reuse. `took`: seconds of its parse.
+def _settle(language: Language, data: bytes, tree: Tree) -> Tree:
+    """`tree` as parses that start from it leave it: the same nodes, cheaper to reuse.
 
-    A token remembers the lexer's state in which it was read. Where a fresh parse came to it from inside of the
-    statement before it, a parse that reuses that statement as a whole comes in another state, cannot take the token,
-    and passes over half of all statements; what it then reads fits the next time. A few passes from a tree to itself
-    leave next to nothing to read again (tree-sitter 0.26, `ts_parser__can_reuse_first_leaf`).
+    A token remembers the state in which it was read. Where a fresh parse came to it from inside of the statement
+    before it, a parse that reuses that statement as a whole comes in another state, cannot take the token, and passes
+    over half of all statements. What it then reads fits the next time, one more statement of a run with every pass
+    from a tree to itself (tree-sitter 0.26, `ts_parser__can_reuse_first_leaf`).
     """
-    began, deadline = time.thread_time(), took * SETTLING_SHARE
+    deadline = time.thread_time() + SETTLING_SECONDS
     for _ in range(SETTLING):
-        left = deadline - (time.thread_time() - began)
+        left = deadline - time.thread_time()
         again = _run(language, data, tree, left) if left > 0 else None
         if again is None:
             break

@@ -1,4 +1,5 @@
-"""What syntax costs per keystroke and per request, on files of 5,000 dense lines. Prints a table, then one JSON line.
+"""What syntax costs per keystroke and per request, on files of 5,000 lines: generated ones, half as long again as what
+people write, and the standard library's. Prints a table, then one JSON line.
 
 `edit` is what a typed character costs at once, `reparse` what the first look at its tree costs, and `bare` what
 tree-sitter takes by itself for the same keystroke: `Tree.edit` and `Parser.parse` on a tree that came from a plain
@@ -17,9 +18,14 @@ caches, the latter by its queue as well.
 from __future__ import annotations
 
 import argparse
+import doctest
+import inspect
 import json
 import random
+import tarfile
 import time
+import typing
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,10 +75,13 @@ class Stopwatch:
 
 
 def scenes(n_lines: int) -> dict[str, Scene]:
-    plain = source("python", n_lines)
+    plain, written = source("python", n_lines), standard_library(n_lines)
     middle = plain.index("\n", len(plain) // 2)
     return {
         "new lines": Scene(plain, new_line=True),
+        "standard library, new lines": Scene(written, new_line=True),
+        "standard library, statements": Scene(written),
+        "standard library, headers": Scene(written, chooses=headers),
         "statements": Scene(plain),
         "statements, not ascii": Scene(source("python", n_lines, ("größe", "数", "😀"))),
         "headers": Scene(plain, chooses=headers),
@@ -83,6 +92,17 @@ def scenes(n_lines: int) -> dict[str, Scene]:
         "5 MB": Scene(plain * (5_000_000 // len(plain) + 1)),
         **{name: Scene(source(name, n_lines), name) for name in SHAPES if name != "python"},
     }
+
+
+def standard_library(n_lines: int) -> str:
+    """About so many lines that people wrote: whole statements of the running Python's own modules."""
+    lines: list[str] = []
+    for module in (argparse, inspect, tarfile, typing, doctest, zipfile):
+        lines += inspect.getsource(module).splitlines()
+    lines = lines[:n_lines]
+    while lines and not lines[-1].startswith(("def ", "class ")):
+        lines.pop()
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def closers(line: str) -> str:

@@ -218,18 +218,22 @@ def test_typing_at_the_end_of_a_block_reads_a_small_part_of_the_file_again(typed
     syntax = Syntax.parse(text, "python")
     assert syntax.flaws == ()
     at = text.index("return [a]", len(text) // 4) + len("return [a]")
+    typing = syntax.edited(at, at, typed)
     monkeypatch.setattr(syntax_module, "Parser", CountingParser)
     CountingParser.asked = 0
-    assert syntax.edited(at, at, typed).tree is not None
+    assert typing.tree is not None
     assert CountingParser.asked < len(text) // 5
 
 
-def test_a_fresh_tree_is_the_parser_s_own():
-    text = CODE["python"] * 200
-    syntax = Syntax.parse(text, "python")
+@pytest.mark.parametrize("language", ["python", "typescript", "rust", "yaml"])
+def test_the_tree_that_an_edit_starts_from_is_the_parser_s_own(language: str):
+    text = CODE[language] * (1 + syntax_module.SMALL // len(CODE[language]))
+    syntax = Syntax.parse(text, language)
+    _ = syntax.tree
     grammar = syntax.language.grammar()
     assert grammar is not None and len(syntax.data) > syntax_module.SMALL
-    assert shape(syntax.tree) == shape(Parser(grammar).parse(syntax.data))
+    edited = syntax.edited(len(text), len(text), "")
+    assert shape(edited.earlier) == shape(edited.tree) == shape(Parser(grammar).parse(syntax.data))
 
 
 @settings(max_examples=300)
