@@ -1,6 +1,6 @@
 """Builds the text that midspan-mini is trained, tuned and validated on.
 
-    python -m midspan.engine.training.corpus [--languages python javascript typescript] [--benchmarks DIR]
+    python -m midspan.engine.training.corpus [--languages python javascript ...] [--benchmarks DIR]
 
 Contract: one command, cached under `$MIDSPAN_CACHE` (default `~/.cache/midspan`); reads `packages.toml`,
 writes for every split (train, val, tune) and language
@@ -25,6 +25,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,8 @@ from .filters import Benchmarks, Seen
 from .packages import Package, PackageError
 
 SPLITS = ("val", "tune", "train")  # in this order, see the module's docstring
-LANGUAGES = ("python", "javascript", "typescript")
-CAP_MB = {"python": 10.0, "javascript": 3.0, "typescript": 4.0}  # of one package in train
+LANGUAGES = tuple(chain.from_iterable(packages.LANGUAGES.values()))
+CAP_MB = {"python": 10.0, "javascript": 3.0, "typescript": 4.0, "go": 6.0, "rust": 6.0, "cpp": 3.0}  # of one package
 
 
 def cache_directory() -> Path:
@@ -253,7 +254,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     state = directory / "corpus.json"
     fingerprint = _fingerprint(args)
     try:
-        listed = packages.read_list()
+        wanted = set(args.languages)
+        listed = [p for p in packages.read_list() if wanted.intersection(packages.LANGUAGES[p.ecosystem])]
         summary = json.loads(state.read_text(encoding="utf-8")) if state.exists() else {}
         undecontaminated = args.benchmarks is not None and not summary.get("benchmark_ngrams")
         if args.rebuild or summary.get("fingerprint") != fingerprint or undecontaminated:

@@ -22,7 +22,7 @@ from ..filling.gate import FEATURES, GATE, features
 from .cases import cases
 
 RIDGE = 1.0
-SHARES = {"python": 0.7, "javascript": 0.15, "typescript": 0.15}
+SHARES = {"python": 0.5, "javascript": 0.1, "typescript": 0.1, "go": 0.1, "rust": 0.1, "cpp": 0.1}
 ALONE = 4  # one gap in so many is filled as if no file stood beside its own
 
 

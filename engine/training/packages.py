@@ -1,8 +1,8 @@
 """The packages that midspan-mini learns from: fetched by name and version, opened, licence checked.
 
 Contract: `packages.toml` beside this file is the whole list; every entry is pinned and names the licence
-that a person read. `Package.fetch` runs the ordinary client (pip, npm) and keeps the archive; `sources`
-yields the source files in it. An archive whose own metadata names no permissive licence is refused.
+that a person read. `Package.fetch` runs the ordinary client (pip, npm, apt-get) and keeps the archive;
+`sources` yields the source files in it. An archive whose own metadata names no permissive licence is refused.
 Knows nothing of filters, splits' use, tokens or models.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import email.message
 import email.parser
+import fnmatch
+import io
 import json
 import re
 import subprocess
@@ -31,14 +33,23 @@ SUFFIXES = {
     ".jsx": "javascript",
     ".ts": "typescript",
     ".tsx": "typescript",
+    ".go": "go",
+    ".rs": "rust",
+    # C and C++ are one language here: a header could be either, and their libraries mix both.
+    **dict.fromkeys((".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".ipp"), "cpp"),
 }
-CLIENTS = {"python": "pip", "javascript": "npm"}
-PERMISSIVE = re.compile(r"MIT|BSD|Apache|PSF|Python Software Foundation|\bISC\b|\bUnlicense\b|0BSD|Zlib", re.I)
+# Debian's packages for developers carry the sources of what is compiled from source: Go, Rust, C++ headers.
+CLIENTS = {"python": "pip", "javascript": "npm", "debian": "apt-get"}
+LANGUAGES = {"python": ("python",), "javascript": ("javascript", "typescript"), "debian": ("go", "rust", "cpp")}
+PERMISSIVE = re.compile(
+    r"MIT|BSD|Apache|PSF|Python Software Foundation|\bISC\b|\bUnlicense\b|0BSD|Zlib|\bExpat\b|\bBoost\b|\bBSL\b", re.I
+)
 COPYLEFT = re.compile(r"GPL|Affero|MPL|Mozilla|EUPL|CDDL|Eclipse|SSPL|BUSL|Elastic", re.I)
 LICENCE_TEXTS = {
     "MIT": "Permission is hereby granted, free of charge",
     "Apache-2.0": "Apache License",
     "BSD": "Redistribution and use in source and binary forms",
+    "BSL-1.0": "Boost Software License",
 }
 STDLIB_SKIP = re.compile(
     r"^(test|tests|idlelib|lib2to3|site-packages|dist-packages|turtledemo|ensurepip|pydoc_data|encodings|"
@@ -54,7 +65,7 @@ class PackageError(Exception):
 class Package:
     """One pinned package. `split` is train, val or tune; `licence` is what the list says."""
 
-    ecosystem: str  # "python" or "javascript"
+    ecosystem: str  # a key of CLIENTS
     name: str
     version: str
     licence: str
@@ -82,6 +93,8 @@ class Package:
                 stem = "-".join(path.name.split("-")[:2])
             elif path.suffix == ".tgz":
                 stem = path.stem
+            elif path.suffix == ".deb":
+                stem = path.stem.replace("%3a", ":").rpartition("_")[0]
             else:
                 continue
             if _key(stem) == wanted:
@@ -92,15 +105,19 @@ class Package:
         if self.ecosystem == "python":
             options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
             command = [sys.executable, "-m", "pip", "download", *options, f"{self.name}=={self.version}"]
-        else:
+        elif self.ecosystem == "javascript":
             command = ["npm", "pack", "--silent", f"{self.name}@{self.version}"]
+        else:
+            command = ["apt-get", "download", "-qq", f"{self.name}={self.version}"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
             raise PackageError(f"{command[0]} is needed to fetch {self.name}, and it is not installed") from error
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
-            raise PackageError(f"{self.name} {self.version} could not be fetched: {lines[-1]}")
+            hint = "; --languages without {} {} {} does without".format(*LANGUAGES["debian"])
+            hint = hint if self.ecosystem == "debian" else ""
+            raise PackageError(f"{self.name} {self.version} could not be fetched: {lines[-1]}{hint}")
 
 
 def read_list(path: Path = LIST) -> list[Package]:
@@ -123,13 +140,15 @@ def sources(package: Package, archive: Path | None) -> Iterator[tuple[str, bytes
         yield from _stdlib()
     elif archive.suffix == ".whl":
         yield from _wheel(package, archive)
+    elif archive.suffix == ".deb":
+        yield from _deb(package, archive)
     else:
         yield from _tarball(package, archive)
 
 
 def is_permissive(licence: str) -> bool:
     """Whether a licence expression or classifier allows what we do. `X OR Y` needs only one good side."""
-    sides = re.split(r"\s+OR\s+", licence)
+    sides = re.split(r"\s+or\s+", licence, flags=re.I)
     return any(PERMISSIVE.search(side) and not COPYLEFT.search(side) for side in sides)
 
 
@@ -161,13 +180,13 @@ def _wheel_licence(wheel: zipfile.ZipFile, names: list[str], metadata: email.mes
     stated = "; ".join(classifiers) or stated
     if PERMISSIVE.search(stated) or COPYLEFT.search(stated):
         return stated
-    for name in names:
-        if ".dist-info/" in name and re.search(r"licen[sc]e|copying", name, re.I) and not name.endswith("/"):
-            text = wheel.read(name).decode("utf-8", "replace")
-            for licence, phrase in LICENCE_TEXTS.items():
-                if phrase in text:
-                    return licence
-    return stated
+    texts = [name for name in names if ".dist-info/" in name and re.search(r"licen[sc]e|copying", name, re.I)]
+    return next(filter(None, (_by_wording(wheel.read(name).decode("utf-8", "replace")) for name in texts)), stated)
+
+
+def _by_wording(text: str) -> str:
+    """The licence that a licence's text is, or empty."""
+    return next((licence for licence, phrase in LICENCE_TEXTS.items() if phrase in text), "")
 
 
 def _tarball(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
@@ -181,6 +200,51 @@ def _tarball(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
                 files[name] = content.read()
     _check(package, str(json.loads(files.pop("package.json", b"{}")).get("license", "")))
     yield from sorted(files.items())
+
+
+def _deb(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
+    """A file that the copyright file puts under another, not permissive licence is left out."""
+    languages = LANGUAGES[package.ecosystem]
+    files: dict[str, bytes] = {}
+    copyright_file = ""
+    data = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as tarball:
+        for member in tarball:
+            name = member.name.removeprefix("./")
+            content = tarball.extractfile(member) if member.isfile() else None
+            if content is None:
+                continue
+            if name.startswith("usr/share/doc/") and name.endswith("/copyright"):
+                copyright_file = content.read().decode("utf-8", "replace")
+            elif SUFFIXES.get(Path(name).suffix) in languages:
+                files[name] = content.read()
+    stated, refused = _debian_licences(copyright_file)
+    _check(package, stated)
+    kept = (name for name in files if not any(fnmatch.fnmatch(name, f"*/{glob}") for glob in refused))
+    yield from ((name, files[name]) for name in sorted(kept))
+
+
+def _debian_licences(copyright_file: str) -> tuple[str, list[str]]:
+    """(licence of the package's files, globs of those under a licence that is not permissive).
+
+    Source: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+    """
+    parse = email.parser.Parser().parsestr
+    paragraphs = [parse(text.strip("\n") + "\n\n") for text in re.split(r"\n[ \t]*\n(?=\S)", copyright_file)]
+    texts: dict[str, str] = {}
+    for paragraph in paragraphs:
+        name, _, text = str(paragraph.get("License", "")).partition("\n")
+        texts[name.strip()] = texts.get(name.strip()) or _by_wording(text)
+    main, refused = None, []
+    for paragraph in paragraphs:
+        globs = str(paragraph.get("Files", "")).split()
+        name = str(paragraph.get("License", "")).partition("\n")[0].strip()
+        licence = name if is_permissive(name) or COPYLEFT.search(name) else texts.get(name, "") or name
+        if globs and (main is None or "*" in globs):
+            main = licence
+        elif not is_permissive(licence):
+            refused += globs
+    return main or "", refused
 
 
 def _check(package: Package, found: str) -> None:

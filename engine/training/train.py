@@ -37,7 +37,7 @@ SELF_CONDITIONING_SHARE = 0.25  # of the steps; each costs one more forward
 SAVE_SECONDS = 120.0
 EVALUATE_SECONDS = 300.0
 VALIDATION_GAPS = 64  # 8 CPU seconds
-LANGUAGES = {"python": 0.9, "javascript": 0.06, "typescript": 0.04}
+LANGUAGES = {"python": 0.74, "javascript": 0.06, "typescript": 0.04, "go": 0.06, "rust": 0.06, "cpp": 0.04}
 
 
 class Stream(IterableDataset[Batch]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -203,6 +205,8 @@ def test_a_licence_that_is_not_permissive_stops_the_build(tmp_path: Path, stated
         ("Apache-2.0 AND MIT", True),
         ("GPL-2.0 OR MIT", True),
         ("MIT AND GPL-2.0", False),
+        ("GPL-3+ or Apache-2.0", True),
+        ("Expat", True),
         ("MPL-2.0", False),
         ("LGPL-3.0", False),
         ("", False),
@@ -222,6 +226,65 @@ def test_an_npm_package_gives_its_scripts(tmp_path: Path):
             tarball.addfile(member, io.BytesIO(text.encode()))
     found = list(packages.sources(Package("javascript", "sample", "1.0", "ISC", "train"), path))
     assert [name for name, _ in found] == ["lib/a.js", "src/b.ts"]
+
+
+DEBIAN_COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: debian/*
+Copyright: somebody
+License: GPL-2+
+
+Files: *
+Copyright: somebody
+License: House-style
+
+Files: src/tools/* compat.h
+Copyright: somebody else
+License: LGPL-2.1
+
+License: House-style
+ Permission is hereby granted, free of charge, to any person
+ .
+ obtaining a copy
+
+License: LGPL-2.1
+ See /usr/share/common-licenses.
+"""
+
+
+def _deb(folder: Path, contents: dict[str, str]) -> Path:
+    root = folder / "root"
+    control = {"DEBIAN/control": "Package: sample\nVersion: 1:1.0\nArchitecture: all\nMaintainer: a\nDescription: b\n"}
+    for name, text in (control | contents).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    path = folder / "sample_1%3a1.0_all.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", root, path], check=True, capture_output=True)
+    return path
+
+
+needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="Debian's tools are not here")
+
+
+@needs_dpkg
+def test_a_debian_package_gives_its_sources_without_those_under_another_licence(tmp_path: Path):
+    files = ["a.go", "lib.rs", "x/b.hpp", "src/tools/c.c", "compat.h", "setup.py"]
+    contents = {f"usr/share/sample/{name}": CODE for name in files}
+    deb = _deb(tmp_path, contents | {"usr/share/doc/sample/copyright": DEBIAN_COPYRIGHT})
+    package = Package("debian", "sample", "1:1.0", "MIT", "train")
+    kept = [f"usr/share/sample/{name}" for name in ("a.go", "lib.rs", "x/b.hpp")]
+    assert [name for name, _ in packages.sources(package, deb)] == kept
+    (tmp_path / "apt-get").mkdir()
+    deb.rename(tmp_path / "apt-get" / deb.name)
+    assert package.fetch(tmp_path) == tmp_path / "apt-get" / deb.name, "an epoch's colon is escaped in the file's name"
+
+
+@needs_dpkg
+@pytest.mark.parametrize("stated", ["Files: *\nLicense: GPL-2+\n", "Plain words, no format.\n", ""])
+def test_a_debian_package_under_no_permissive_licence_stops_the_build(tmp_path: Path, stated: str):
+    deb = _deb(tmp_path, {"usr/include/a.h": CODE, "usr/share/doc/sample/copyright": stated})
+    with pytest.raises(PackageError, match=r"sample 1:1\.0: licence .* is not on the permissive list"):
+        list(packages.sources(Package("debian", "sample", "1:1.0", "MIT", "train"), deb))
 
 
 def test_the_list_is_pinned_permissive_and_keeps_whole_packages_apart():

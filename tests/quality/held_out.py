@@ -51,6 +51,12 @@ GAPS = (
     Gaps("javascript", "line", 0.5),
     Gaps("typescript", "rest", 0.5),
     Gaps("typescript", "line", 0.5),
+    Gaps("go", "rest", 0.5),
+    Gaps("go", "line", 0.5),
+    Gaps("rust", "rest", 0.5),
+    Gaps("rust", "line", 0.5),
+    Gaps("cpp", "rest", 0.5),
+    Gaps("cpp", "line", 0.5),
 )
 
 
@@ -143,7 +149,7 @@ def main() -> int:
     parser.add_argument("--split", default="val", choices=("val", "tune"))
     parser.add_argument("--cases", type=int, default=300, help="gaps of each kind in Python, half as many in others")
     parser.add_argument("--seed", type=int, default=0, help="another one cuts other gaps")
-    parser.add_argument("--languages", nargs="+", default=["python", "javascript", "typescript"])
+    parser.add_argument("--languages", nargs="+", default=list(dict.fromkeys(g.language for g in GAPS)))
     parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-write", action="store_true")
