@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import filters, packages
+from . import archives, filters, packages
 from .filters import Benchmarks, Seen
 from .packages import Package, PackageError
 
@@ -133,7 +133,7 @@ class Builder:
         room = {language: (package.cap_mb or CAP_MB[language]) * 1e6 for language in self.languages}
         kept = []
         for path, content in sorted(files, key=lambda file: hashlib.blake2b(file[0].encode()).digest()):
-            language = packages.SUFFIXES[Path(path).suffix]
+            language = archives.SUFFIXES[Path(path).suffix]
             if language not in room:
                 continue
             if capped and room[language] < len(content):
@@ -163,13 +163,13 @@ class Builder:
 def build(listed: Sequence[Package], languages: Sequence[str], benchmarks: Benchmarks, console: Console) -> Builder:
     """Fetches and filters the packages, held-out ones first. Raises PackageError."""
     builder = Builder(languages, benchmarks)
-    archives = cache_directory() / "packages"
+    kept = cache_directory() / "packages"
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("corpus", total=len(listed))
         for package in sorted(listed, key=lambda p: SPLITS.index(p.split)):
             progress.update(task, description=f"{package.name} {package.version}")
-            builder.add(package, packages.sources(package, package.fetch(archives)))
+            builder.add(package, archives.sources(package, package.fetch(kept)))
             progress.advance(task)
     return builder
 

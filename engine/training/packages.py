@@ -1,60 +1,24 @@
-"""The packages that midspan-mini learns from: fetched by name and version, opened, licence checked.
+"""The packages that midspan-mini learns from, and how they are fetched by name and version.
 
-Contract: `packages.toml` beside this file is the whole list; every entry is pinned and names the licence
-that a person read. `Package.fetch` runs the ordinary client (pip, npm, apt-get) and keeps the archive;
-`sources` yields the source files in it. An archive whose own metadata names no permissive licence is refused.
-Knows nothing of filters, splits' use, tokens or models.
+Contract: `packages.toml` beside this file is the whole list; every entry is pinned and names the licence that a person
+read. `Package.fetch` runs the ordinary client (pip, npm, apt-get) and keeps the archive; `archives` opens it. Knows
+nothing of what is in an archive, of filters, splits' use, tokens or models.
 """
 
 from __future__ import annotations
 
-import email.message
-import email.parser
-import fnmatch
-import io
-import json
 import re
 import subprocess
 import sys
-import sysconfig
-import tarfile
 import tomllib
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 LIST = Path(__file__).with_name("packages.toml")
-SUFFIXES = {
-    ".py": "python",
-    ".js": "javascript",
-    ".mjs": "javascript",
-    ".cjs": "javascript",
-    ".jsx": "javascript",
-    ".ts": "typescript",
-    ".tsx": "typescript",
-    ".go": "go",
-    ".rs": "rust",
-    # C and C++ are one language here: a header could be either, and their libraries mix both.
-    **dict.fromkeys((".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".ipp"), "cpp"),
-}
 # Debian's packages for developers carry the sources of what is compiled from source: Go, Rust, C++ headers.
 CLIENTS = {"python": "pip", "javascript": "npm", "debian": "apt-get"}
+# Which languages an ecosystem's packages are read for.
 LANGUAGES = {"python": ("python",), "javascript": ("javascript", "typescript"), "debian": ("go", "rust", "cpp")}
-PERMISSIVE = re.compile(
-    r"MIT|BSD|Apache|PSF|Python Software Foundation|\bISC\b|\bUnlicense\b|0BSD|Zlib|\bExpat\b|\bBoost\b|\bBSL\b", re.I
-)
-COPYLEFT = re.compile(r"GPL|Affero|MPL|Mozilla|EUPL|CDDL|Eclipse|SSPL|BUSL|Elastic", re.I)
-LICENCE_TEXTS = {
-    "MIT": "Permission is hereby granted, free of charge",
-    "Apache-2.0": "Apache License",
-    "BSD": "Redistribution and use in source and binary forms",
-    "BSL-1.0": "Boost Software License",
-}
-STDLIB_SKIP = re.compile(
-    r"^(test|tests|idlelib|lib2to3|site-packages|dist-packages|turtledemo|ensurepip|pydoc_data|encodings|"
-    r"__phello__|config-.*|lib-dynload)/|/tests?/"
-)
 
 
 class PackageError(Exception):
@@ -109,15 +73,15 @@ class Package:
             command = ["npm", "pack", "--silent", f"{self.name}@{self.version}"]
         else:
             command = ["apt-get", "download", "-qq", f"{self.name}={self.version}"]
+        without = f"; --languages can leave out {', '.join(LANGUAGES[self.ecosystem])}"
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
-            raise PackageError(f"{command[0]} is needed to fetch {self.name}, and it is not installed") from error
+            missing = f"{command[0]} is needed to fetch {self.name}, and it is not installed"
+            raise PackageError(missing + without) from error
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
-            hint = "; --languages without {} {} {} does without".format(*LANGUAGES["debian"])
-            hint = hint if self.ecosystem == "debian" else ""
-            raise PackageError(f"{self.name} {self.version} could not be fetched: {lines[-1]}{hint}")
+            raise PackageError(f"{self.name} {self.version} could not be fetched: {lines[-1]}{without}")
 
 
 def read_list(path: Path = LIST) -> list[Package]:
@@ -131,125 +95,6 @@ def read_list(path: Path = LIST) -> list[Package]:
                 version = "{}.{}.{}".format(*sys.version_info[:3]) if name == "stdlib" else version
                 packages.append(Package(ecosystem, name, version, licence, split, *cap))
     return packages
-
-
-def sources(package: Package, archive: Path | None) -> Iterator[tuple[str, bytes]]:
-    """(path inside the package, bytes) of every source file, sorted by path; raises PackageError on a
-    licence that is not permissive."""
-    if archive is None:
-        yield from _stdlib()
-    elif archive.suffix == ".whl":
-        yield from _wheel(package, archive)
-    elif archive.suffix == ".deb":
-        yield from _deb(package, archive)
-    else:
-        yield from _tarball(package, archive)
-
-
-def is_permissive(licence: str) -> bool:
-    """Whether a licence expression or classifier allows what we do. `X OR Y` needs only one good side."""
-    sides = re.split(r"\s+or\s+", licence, flags=re.I)
-    return any(PERMISSIVE.search(side) and not COPYLEFT.search(side) for side in sides)
-
-
-def _stdlib() -> Iterator[tuple[str, bytes]]:
-    root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root).as_posix()
-        if not STDLIB_SKIP.search(inside):
-            yield inside, path.read_bytes()
-
-
-def _wheel(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(archive) as wheel:
-        names = sorted(wheel.namelist())
-        info = next(name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
-        found = _wheel_licence(wheel, names, email.parser.BytesParser().parsebytes(wheel.read(info)))
-        _check(package, found)
-        for name in names:
-            if SUFFIXES.get(Path(name).suffix) == "python" and ".data/" not in name:
-                yield name, wheel.read(name)
-
-
-def _wheel_licence(wheel: zipfile.ZipFile, names: list[str], metadata: email.message.Message) -> str:
-    """As the metadata states it; where it states nothing known, as the licence file's wording shows."""
-    classifiers = [c.split(" :: ")[-1] for c in metadata.get_all("Classifier", []) if c.startswith("License")]
-    stated = metadata.get("License-Expression") or str(metadata.get("License") or "").strip().partition("\n")[0]
-    if stated and PERMISSIVE.search(stated) and not COPYLEFT.search("; ".join(classifiers)):
-        return stated
-    stated = "; ".join(classifiers) or stated
-    if PERMISSIVE.search(stated) or COPYLEFT.search(stated):
-        return stated
-    texts = [name for name in names if ".dist-info/" in name and re.search(r"licen[sc]e|copying", name, re.I)]
-    return next(filter(None, (_by_wording(wheel.read(name).decode("utf-8", "replace")) for name in texts)), stated)
-
-
-def _by_wording(text: str) -> str:
-    """The licence that a licence's text is, or empty."""
-    return next((licence for licence, phrase in LICENCE_TEXTS.items() if phrase in text), "")
-
-
-def _tarball(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
-    files: dict[str, bytes] = {}
-    with tarfile.open(archive) as tarball:
-        for member in tarball:  # in the archive's order: to seek back in it means to inflate it anew
-            name = member.name.partition("/")[2]
-            wanted = SUFFIXES.get(Path(name).suffix) in ("javascript", "typescript")
-            content = tarball.extractfile(member) if wanted or name == "package.json" else None
-            if content is not None:
-                files[name] = content.read()
-    _check(package, str(json.loads(files.pop("package.json", b"{}")).get("license", "")))
-    yield from sorted(files.items())
-
-
-def _deb(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
-    """A file that the copyright file puts under another, not permissive licence is left out."""
-    languages = LANGUAGES[package.ecosystem]
-    files: dict[str, bytes] = {}
-    copyright_file = ""
-    data = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(data)) as tarball:
-        for member in tarball:
-            name = member.name.removeprefix("./")
-            content = tarball.extractfile(member) if member.isfile() else None
-            if content is None:
-                continue
-            if name.startswith("usr/share/doc/") and name.endswith("/copyright"):
-                copyright_file = content.read().decode("utf-8", "replace")
-            elif SUFFIXES.get(Path(name).suffix) in languages:
-                files[name] = content.read()
-    stated, refused = _debian_licences(copyright_file)
-    _check(package, stated)
-    kept = (name for name in files if not any(fnmatch.fnmatch(name, f"*/{glob}") for glob in refused))
-    yield from ((name, files[name]) for name in sorted(kept))
-
-
-def _debian_licences(copyright_file: str) -> tuple[str, list[str]]:
-    """(licence of the package's files, globs of those under a licence that is not permissive).
-
-    Source: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
-    """
-    parse = email.parser.Parser().parsestr
-    paragraphs = [parse(text.strip("\n") + "\n\n") for text in re.split(r"\n[ \t]*\n(?=\S)", copyright_file)]
-    texts: dict[str, str] = {}
-    for paragraph in paragraphs:
-        name, _, text = str(paragraph.get("License", "")).partition("\n")
-        texts[name.strip()] = texts.get(name.strip()) or _by_wording(text)
-    main, refused = None, []
-    for paragraph in paragraphs:
-        globs = str(paragraph.get("Files", "")).split()
-        name = str(paragraph.get("License", "")).partition("\n")[0].strip()
-        licence = name if is_permissive(name) or COPYLEFT.search(name) else texts.get(name, "") or name
-        if globs and (main is None or "*" in globs):
-            main = licence
-        elif not is_permissive(licence):
-            refused += globs
-    return main or "", refused
-
-
-def _check(package: Package, found: str) -> None:
-    if not is_permissive(found) or not is_permissive(package.licence):
-        raise PackageError(f"{package.name} {package.version}: licence {found!r} is not on the permissive list")
 
 
 def _key(name: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from midspan.engine import bundled
-from midspan.engine.training import corpus, filters, packages
+from midspan.engine.training import archives, corpus, filters, packages
 from midspan.engine.training.corpus import Builder, Documents
 from midspan.engine.training.filters import Benchmarks, Seen
 from midspan.engine.training.packages import Package, PackageError
@@ -174,13 +174,13 @@ def _wheel(path: Path, metadata: str, more: dict[str, str] | None = None) -> Pat
 
 def test_a_wheel_gives_its_sources(tmp_path: Path):
     wheel = _wheel(tmp_path / "sample-1.0-py3-none-any.whl", "Name: sample\nLicense-Expression: MIT\n\n")
-    assert list(packages.sources(_package(), wheel)) == [("sample/a.py", CODE.encode())]
+    assert list(archives.sources(_package(), wheel)) == [("sample/a.py", CODE.encode())]
 
 
 def test_a_wheel_that_states_no_licence_is_known_by_its_licence_text(tmp_path: Path):
     text = {"sample-1.0.dist-info/licenses/LICENSE": "Permission is hereby granted, free of charge, to any person"}
     wheel = _wheel(tmp_path / "sample-1.0-py3-none-any.whl", "Name: sample\n\n", text)
-    assert len(list(packages.sources(_package(), wheel))) == 1
+    assert len(list(archives.sources(_package(), wheel))) == 1
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_wheel_that_states_no_licence_is_known_by_its_licence_text(tmp_path: P
 def test_a_licence_that_is_not_permissive_stops_the_build(tmp_path: Path, stated: str):
     wheel = _wheel(tmp_path / "sample-1.0-py3-none-any.whl", f"Name: sample\n{stated}\n\n")
     with pytest.raises(PackageError, match=r"sample 1\.0: licence .* is not on the permissive list"):
-        list(packages.sources(_package(), wheel))
+        list(archives.sources(_package(), wheel))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_licence_that_is_not_permissive_stops_the_build(tmp_path: Path, stated
     ],
 )
 def test_permissive_licences(licence: str, good: bool):
-    assert packages.is_permissive(licence) is good
+    assert archives.is_permissive(licence) is good
 
 
 def test_an_npm_package_gives_its_scripts(tmp_path: Path):
@@ -224,7 +224,7 @@ def test_an_npm_package_gives_its_scripts(tmp_path: Path):
             member = tarfile.TarInfo(f"package/{name}")
             member.size = len(text)
             tarball.addfile(member, io.BytesIO(text.encode()))
-    found = list(packages.sources(Package("javascript", "sample", "1.0", "ISC", "train"), path))
+    found = list(archives.sources(Package("javascript", "sample", "1.0", "ISC", "train"), path))
     assert [name for name, _ in found] == ["lib/a.js", "src/b.ts"]
 
 
@@ -273,7 +273,7 @@ def test_a_debian_package_gives_its_sources_without_those_under_another_licence(
     deb = _deb(tmp_path, contents | {"usr/share/doc/sample/copyright": DEBIAN_COPYRIGHT})
     package = Package("debian", "sample", "1:1.0", "MIT", "train")
     kept = [f"usr/share/sample/{name}" for name in ("a.go", "lib.rs", "x/b.hpp")]
-    assert [name for name, _ in packages.sources(package, deb)] == kept
+    assert [name for name, _ in archives.sources(package, deb)] == kept
     (tmp_path / "apt-get").mkdir()
     deb.rename(tmp_path / "apt-get" / deb.name)
     assert package.fetch(tmp_path) == tmp_path / "apt-get" / deb.name, "an epoch's colon is escaped in the file's name"
@@ -284,12 +284,12 @@ def test_a_debian_package_gives_its_sources_without_those_under_another_licence(
 def test_a_debian_package_under_no_permissive_licence_stops_the_build(tmp_path: Path, stated: str):
     deb = _deb(tmp_path, {"usr/include/a.h": CODE, "usr/share/doc/sample/copyright": stated})
     with pytest.raises(PackageError, match=r"sample 1:1\.0: licence .* is not on the permissive list"):
-        list(packages.sources(Package("debian", "sample", "1:1.0", "MIT", "train"), deb))
+        list(archives.sources(Package("debian", "sample", "1:1.0", "MIT", "train"), deb))
 
 
 def test_the_list_is_pinned_permissive_and_keeps_whole_packages_apart():
     listed = packages.read_list()
-    assert all(p.version and packages.is_permissive(p.licence) for p in listed)
+    assert all(p.version and archives.is_permissive(p.licence) for p in listed)
     assert len({(p.ecosystem, p.name) for p in listed}) == len(listed)
     held = {p.name for p in listed if p.split != "train"}
     assert {"httpx", "tornado", "attrs", "koa", "flask", "click"} <= held
