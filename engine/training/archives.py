@@ -125,8 +125,10 @@ def _deb(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
     languages = LANGUAGES[package.ecosystem]
     files: dict[str, bytes] = {}
     copyright_file = ""
-    data = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(data)) as tarball:
+    opened = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=False)
+    if opened.returncode:
+        raise PackageError(f"{archive.name} is damaged: {opened.stderr.decode(errors='replace').strip()}")
+    with tarfile.open(fileobj=io.BytesIO(opened.stdout)) as tarball:
         for member in tarball:
             name = member.name.removeprefix("./")
             content = tarball.extractfile(member) if member.isfile() else None
@@ -153,16 +155,15 @@ def _debian_licences(copyright_file: str) -> tuple[str, list[str]]:
     for paragraph in paragraphs:
         name, _, text = str(paragraph.get("License", "")).partition("\n")
         texts[name.strip()] = texts.get(name.strip()) or _by_wording(text)
-    main, refused = None, []
+    listed: list[tuple[list[str], str]] = []
     for paragraph in paragraphs:
-        globs = str(paragraph.get("Files", "")).split()
         name = str(paragraph.get("License", "")).partition("\n")[0].strip()
-        licence = name if is_permissive(name) or COPYLEFT.search(name) else texts.get(name, "") or name
-        if globs and (main is None or "*" in globs):
-            main = licence
-        elif not is_permissive(licence):
-            refused += globs
-    return main or "", refused
+        known = is_permissive(name) or COPYLEFT.search(name)
+        if globs := str(paragraph.get("Files", "")).split():
+            listed.append((globs, name if known else texts.get(name) or name))
+    main = next((one for one in listed if "*" in one[0]), listed[0] if listed else ([], ""))
+    refused = [glob for one in listed if one is not main and not is_permissive(one[1]) for glob in one[0]]
+    return main[1], refused
 
 
 def _check(package: Package, found: str) -> None:

@@ -230,7 +230,7 @@ def test_an_npm_package_gives_its_scripts(tmp_path: Path):
 
 DEBIAN_COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 
-Files: debian/*
+Files: lib/copied.go debian/*
 Copyright: somebody
 License: GPL-2+
 
@@ -268,7 +268,7 @@ needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="Debian
 
 @needs_dpkg
 def test_a_debian_package_gives_its_sources_without_those_under_another_licence(tmp_path: Path):
-    files = ["a.go", "lib.rs", "x/b.hpp", "src/tools/c.c", "compat.h", "setup.py"]
+    files = ["a.go", "lib.rs", "x/b.hpp", "src/tools/c.c", "compat.h", "lib/copied.go", "setup.py"]
     contents = {f"usr/share/sample/{name}": CODE for name in files}
     deb = _deb(tmp_path, contents | {"usr/share/doc/sample/copyright": DEBIAN_COPYRIGHT})
     package = Package("debian", "sample", "1:1.0", "MIT", "train")
@@ -277,6 +277,14 @@ def test_a_debian_package_gives_its_sources_without_those_under_another_licence(
     (tmp_path / "apt-get").mkdir()
     deb.rename(tmp_path / "apt-get" / deb.name)
     assert package.fetch(tmp_path) == tmp_path / "apt-get" / deb.name, "an epoch's colon is escaped in the file's name"
+
+
+@needs_dpkg
+def test_half_a_debian_package_is_said_to_be_damaged(tmp_path: Path):
+    deb = _deb(tmp_path, {"usr/include/a.h": CODE})
+    deb.write_bytes(deb.read_bytes()[:100])
+    with pytest.raises(PackageError, match="is damaged"):
+        list(archives.sources(Package("debian", "sample", "1:1.0", "MIT", "train"), deb))
 
 
 @needs_dpkg
