@@ -110,6 +110,12 @@ def test_a_rewrite_is_called_off_by_command_and_by_typing(neovim: "Neovim") -> N
     neovim.lua(f"{begin}; assert(require('midspan').cancel_rewrite())")
     neovim.wait(lambda: neovim.lua(FINISHED) == "nothing", "the rewrite to end silently")
     assert not neovim.lua("return require('midspan').cancel_rewrite()"), "there is nothing left to call off"
+    neovim.lua(f"""_G.finished = nil
+        vim.api.nvim_create_autocmd('LspProgress', {{ pattern = 'begin', once = true, callback = function(event)
+            local client = vim.lsp.get_client_by_id(event.data.client_id)
+            client:notify('window/workDoneProgress/cancel', {{ token = event.data.params.token }}) end }})
+        {begin}""")
+    neovim.wait(lambda: neovim.lua(FINISHED) == "nothing", "the rewrite to end when its bar is cancelled")
     assert neovim.lines == text
     neovim.lua(f"_G.finished = nil; {begin}")
     neovim.keys("Gox = 1<Esc>")

@@ -82,6 +82,13 @@ function M.rewrite(options)
   local instruction = options.instruction and vim.trim(options.instruction) or ''
   M.cancel(bufnr)
   local id ---@type integer?
+  ---@param problem? string
+  local function over(problem)
+    if running[bufnr] and running[bufnr].id == id then
+      running[bufnr] = nil
+      done(problem)
+    end
+  end
   local asked
   asked, id = client:request('workspace/executeCommand', {
     command = COMMAND,
@@ -98,13 +105,24 @@ function M.rewrite(options)
       },
     },
   }, function(err)
-    if running[bufnr] and running[bufnr].id == id then
-      running[bufnr] = nil
-    end
-    done(err and err.message or nil) -- not called, by Neovim, for a request that was cancelled
+    over(err and err.message or nil)
   end, bufnr)
   if asked and id then
     running[bufnr] = { client = client, id = id, done = done }
+    -- Neovim drops the answer that a request was cancelled, as it is when the user cancels the server's progress bar,
+    -- but tells of the request's end.
+    api.nvim_create_autocmd('LspRequest', {
+      buffer = bufnr,
+      callback = function(event)
+        if event.data.client_id ~= client.id or event.data.request_id ~= id then
+          return
+        end
+        if event.data.request.type == 'complete' then
+          vim.schedule(over)
+          return true -- the autocommand has done its work
+        end
+      end,
+    })
   end
   return asked
 end
