@@ -17,6 +17,7 @@ import torch
 
 from .. import bundled
 from ..checkpoints import checkpoint
+from ..network import Network
 from .corpus import cache_directory
 from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape
 from .int8 import save_int8
@@ -49,9 +50,22 @@ def manifest(clock: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def export(name: str, label: str, directory: Path, int8: bool = False) -> None:
-    """Writes the directory. int8: a byte per weight instead of two."""
+def averaged(network: Network, other: Network, share: float) -> None:
+    """In place: every weight with `share` of the other's.
+
+    Of a run and the one that it started from, both with their learning rates down to nothing, the mean is better than
+    either (arXiv 2203.05482).
+    """
+    theirs = other.state_dict()
+    network.load_state_dict({key: weight.lerp(theirs[key], share) for key, weight in network.state_dict().items()})
+
+
+def export(name: str, label: str, directory: Path, int8: bool = False, average: str = "", share: float = 0.0) -> None:
+    """Writes the directory. int8: a byte per weight instead of two. average: RUN/CHECKPOINT, of which every weight has
+    `share`."""
     network, clock = trained_network(name, label)
+    if average:
+        averaged(network, trained_network(*average.rsplit("/", 1))[0], share)
     if int8:
         save_int8(network, directory)
     else:
@@ -67,8 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="the run's folder under the cache directory")
     parser.add_argument("--checkpoint", default="final", help="latest, before-decay or final")
     parser.add_argument("--int8", action="store_true", help="a byte per weight and a scale per row, not bfloat16")
+    parser.add_argument(
+        "--average", default="", metavar="RUN/CHECKPOINT", help="another one to average the weights with"
+    )
+    parser.add_argument("--share", type=float, default=0.25, help="of that one in the average")
     args = parser.parse_args(argv)
-    export(args.name, args.checkpoint, args.directory, args.int8)
+    export(args.name, args.checkpoint, args.directory, args.int8, args.average, args.share)
     print(f"{args.directory}: {sum(file.stat().st_size for file in args.directory.iterdir()) / 2**20:.1f} MiB")
     return 0
 

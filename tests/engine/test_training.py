@@ -13,11 +13,12 @@ import pytest
 import torch
 from midspan.engine import bundled
 from midspan.engine.network import Network
-from midspan.engine.training import carry, gpu, mini, packed, train
+from midspan.engine.training import carry, export, gpu, mini, packed, train
 from midspan.engine.training.examples import DELETE, MASK, N_SPECIAL, noised
 from midspan.engine.training.packed import Packed, PackedForward
 from midspan.engine.training.train import Trainer, options
 from midspan.engine.training.validation import CANVAS, CONTEXT, held, measure
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 MODEL = Path(bundled.__path__[0]) / "midspan-mini"
@@ -98,6 +99,22 @@ def test_every_arm_of_the_ablations_takes_a_step(trainer: Callable[..., Trainer]
     assert all(torch.isfinite(value) for value in parts.values())
     moved = [name for name, p in one.network.named_parameters() if not torch.equal(p, before[name])]
     assert any("self_attn" in name for name in moved) and any("experts" in name for name in moved)
+
+
+def test_an_average_of_two_checkpoints_is_what_ships(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+    made = trainer("--minutes", "0.1")
+    for label in ("first", "second"):
+        made.train_step()
+        made.save(label)
+    shipped = {}
+    for share in ("0", "0.25", "1"):
+        command = ["--name", "run", "--checkpoint", "second", "--average", "run/first", "--share", share]
+        assert export.main([str(tmp_path / share), *command]) == 0
+        shipped[share] = load_file(tmp_path / share / "model.safetensors")
+    for name, mean in shipped["0.25"].items():
+        second, first = shipped["0"][name].float(), shipped["1"][name].float()
+        torch.testing.assert_close(mean.float(), 0.75 * second + 0.25 * first, rtol=0.01, atol=1e-6)
+    assert any(not torch.equal(first, shipped["0"][name]) for name, first in shipped["1"].items())
 
 
 def test_documents_longer_than_the_window_are_refused() -> None:
