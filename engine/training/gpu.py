@@ -40,7 +40,7 @@ Sizing. mini-wide has 25 M of 48 M weights at work, 20 M of them without embeddi
 token brings 16 * 48 / 1024 canvas slots, so 1.75 rows: 0.24 GFLOP in the layers (a third of the experts' is padding to
 their capacity), 0.03 in the head, 0.07 in attention. A H200 makes 790 TFLOP/s of an 8192^3 product; of products this
 small, with as much time in norms, softmax and routing, 100 to 150 are likely: 0.3 to 0.45 M document tokens a second,
-0.37 to 0.56 G in 21 minutes, five to seven times over a corpus of 81 M. Batches for that take one or two cores.
+0.37 to 0.56 G in 21 minutes, three to five times over a corpus of 110 M. Batches for that take one or two cores.
 """
 
 from __future__ import annotations
