@@ -35,7 +35,7 @@ after every further failure."""
 
 PAUSE = 16
 
-SETTLING = 32
+SETTLING = 15
 SETTLING_SECONDS = 0.03
 SMALL = 32_768
 """Passes over the fresh tree of a text of at least so many bytes, and the CPU seconds they may take: a fresh parse

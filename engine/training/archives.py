@@ -52,8 +52,8 @@ STDLIB_SKIP = re.compile(
 
 
 def sources(package: Package, archive: Path | None) -> Iterator[tuple[str, bytes]]:
-    """(path inside the package, bytes) of every source file, sorted by path; raises PackageError on a
-    licence that is not permissive."""
+    """(path inside the package, bytes) of every source file, sorted by path. Raises PackageError for a licence that is
+    not permissive and for a damaged Debian package."""
     if archive is None:
         yield from _stdlib()
     elif archive.suffix == ".whl":
@@ -85,7 +85,7 @@ def _wheel(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
         found = _wheel_licence(wheel, names, email.parser.BytesParser().parsebytes(wheel.read(info)))
         _check(package, found)
         for name in names:
-            if SUFFIXES.get(Path(name).suffix) == "python" and ".data/" not in name:
+            if SUFFIXES.get(Path(name).suffix) in LANGUAGES[package.ecosystem] and ".data/" not in name:
                 yield name, wheel.read(name)
 
 
@@ -112,7 +112,7 @@ def _tarball(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(archive) as tarball:
         for member in tarball:  # in the archive's order: to seek back in it means to inflate it anew
             name = member.name.partition("/")[2]
-            wanted = SUFFIXES.get(Path(name).suffix) in ("javascript", "typescript")
+            wanted = SUFFIXES.get(Path(name).suffix) in LANGUAGES[package.ecosystem]
             content = tarball.extractfile(member) if wanted or name == "package.json" else None
             if content is not None:
                 files[name] = content.read()
@@ -122,7 +122,6 @@ def _tarball(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def _deb(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
     """A file that the copyright file puts under another, not permissive licence is left out."""
-    languages = LANGUAGES[package.ecosystem]
     files: dict[str, bytes] = {}
     copyright_file = ""
     opened = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=False)
@@ -136,7 +135,7 @@ def _deb(package: Package, archive: Path) -> Iterator[tuple[str, bytes]]:
                 continue
             if name.startswith("usr/share/doc/") and name.endswith("/copyright"):
                 copyright_file = content.read().decode("utf-8", "replace")
-            elif SUFFIXES.get(Path(name).suffix) in languages:
+            elif SUFFIXES.get(Path(name).suffix) in LANGUAGES[package.ecosystem]:
                 files[name] = content.read()
     stated, refused = _debian_licences(copyright_file)
     _check(package, stated)

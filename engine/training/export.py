@@ -51,7 +51,7 @@ def manifest(clock: Mapping[str, Any]) -> dict[str, object]:
 
 
 def averaged(network: Network, other: Network, share: float) -> None:
-    """In place: every weight with `share` of the other's.
+    """In place: every weight with `share` (0 to 1) of the other's. Raises KeyError or RuntimeError where shapes differ.
 
     Of a run and the one that it started from, both with their learning rates down to nothing, the mean is better than
     either (arXiv 2203.05482).

@@ -37,7 +37,7 @@ class Package:
     cap_mb: float | None = None  # less than the language's default, where a package is large and repetitive
 
     def fetch(self, cache: Path) -> Path | None:
-        """The archive in `cache`, downloaded if it is not there; None for the standard library."""
+        """The archive in `cache`, downloaded if it is not there; None for the standard library. Raises PackageError."""
         if self.name == "stdlib":
             return None
         folder = cache / CLIENTS[self.ecosystem]

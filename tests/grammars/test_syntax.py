@@ -222,7 +222,7 @@ def test_typing_at_the_end_of_a_block_reads_a_small_part_of_the_file_again(typed
     monkeypatch.setattr(syntax_module, "Parser", CountingParser)
     CountingParser.asked = 0
     assert typing.tree is not None
-    assert CountingParser.asked < len(text) // 4  # a tree that is not settled: half
+    assert CountingParser.asked < len(text) // 5
 
 
 @pytest.mark.parametrize("language", ["python", "typescript", "rust", "yaml"])
