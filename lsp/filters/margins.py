@@ -27,7 +27,8 @@ def first_margin(text: str, around: Surroundings) -> str | None:
     """On a blank line the first line begins where the syntax expects it: what is missing before it is added, what is
     too much (an indentation typed once by the user and once more by the model) is taken off, and the lines below move
     along if they were indented with it. What goes back to the margin of an enclosing block ends this one, and stays
-    there: `else:`, `return`. So does, on an empty line, what goes on with the block above."""
+    there: `else:`, `return`. So does, on an empty line, what goes on with a deeper block above. Either is indented in
+    that block's own tabs or spaces."""
     indent = around.indent
     if indent is None or around.before.strip() or not indent.startswith(around.before) or not text.strip():
         return text
@@ -35,8 +36,10 @@ def first_margin(text: str, around: Surroundings) -> str | None:
     missing = indent[len(around.before) :]
     surplus = width(around.before + leading(first)) - width(indent)
     below = [line for line in others if line.strip()]
-    if (surplus < 0 or not around.before) and _of_open_block(first, around):
-        return text
+    if surplus < 0 or (surplus > 0 and not around.before):
+        margin = _open_margin(first, around)
+        if margin is not None:
+            return "\n".join(_respelled([first, *others], around.before, margin))
     if surplus > 0 and all(width(leading(line)) >= width(indent) + surplus for line in below):
         others = [_outdented(line, surplus) for line in others]
     elif surplus < 0 and not leading(first) and _without_margin(first, below, indent):
@@ -65,7 +68,7 @@ def within_block(text: str, around: Surroundings) -> str | None:
     """Stop at a dedent: a line that begins left of the first belongs to what the span's block stands in."""
     lines = text.split("\n")
     least = width(around.margin)
-    if not around.before.strip() and _of_open_block(lines[0], around):
+    if not around.before.strip() and _open_margin(lines[0], around) is not None:
         least = width(around.before + leading(lines[0]))
     for i, line in enumerate(lines[1:], 1):
         if line.strip() and width(leading(line)) < least and not _UNINDENTED.match(line):
@@ -75,16 +78,29 @@ def within_block(text: str, around: Surroundings) -> str | None:
     return text
 
 
-def _of_open_block(first: str, around: Surroundings) -> bool:
-    """Whether a first line that was written with a margin of its own stands at that of a block open above it."""
+def _open_margin(first: str, around: Surroundings) -> str | None:
+    """The margin of the block open above that a first line, written with a margin of its own, stands in; None if it
+    stands in none."""
     if not leading(first):
-        return False
+        return None
     column = width(around.before + leading(first))
     for line in reversed(filled_lines(around.above)):
-        margin = width(leading(line))
-        if margin <= column:
-            return margin == column
-    return False
+        margin = leading(line)
+        if width(margin) <= column:
+            return margin if width(margin) == column else None
+    return None
+
+
+def _respelled(lines: list[str], before: str, margin: str) -> list[str]:
+    """The lines with `margin` for what the first begins with, and for the same blanks in the others."""
+    written = before + leading(lines[0])
+    if not margin.startswith(before):
+        return lines
+    first, *others = lines
+    return [
+        margin[len(before) :] + first.lstrip(" \t"),
+        *(margin + line.removeprefix(written) if line.startswith(written) else line for line in others),
+    ]
 
 
 def _without_margin(first: str, below: list[str], indent: str) -> bool:

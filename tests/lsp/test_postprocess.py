@@ -7,7 +7,7 @@ named. `block` and its indentation mean a span of several lines.
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from midspan.lsp.filters import postprocess as postprocess_module
 from midspan.lsp.filters.postprocess import FILTERS, Surroundings, postprocess
@@ -139,6 +139,13 @@ BLOCKS = [
         "    else:\n        c()",
     ),
     ("a margin of no block above is mended", "    ", "def f(a):\n    b()\n║├    c()┤\n", "  c()"),
+    ("in the tabs of the block it is in", "\t", "def f():\n\ta()\n║├\tb()┤\n", " " * 8 + "b()"),
+    (
+        "or of the one it goes back to",
+        "\t\t",
+        "def f(a):\n\tif a:\n\t\tb()\n║├\telse:\n\t\tc()┤\n",
+        " " * 8 + "else:\n" + " " * 16 + "c()",
+    ),
     ("on an empty line the block above goes on", "", "def f(a):\n    b()\n║├    return a┤\n", "    return a"),
     # the file's own indentation
     ("tabs, as the file has", "\t", "func f() {\n\tg()\n\t║├if x {\n\t\ty()\n\t}┤\n}", "if x {\n\t    y()\n\t}"),
@@ -289,10 +296,17 @@ def test_filters_of_one_line_only_ever_take_away(
     assert text is None or (text.strip() and not (single_line and "\n" in text) and "\ufffd" not in text)
 
 
+def margin(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
 def columns(line: str) -> int:
-    return len(line[: len(line) - len(line.lstrip(" \t"))].expandtabs())
+    return len(margin(line).expandtabs())
 
 
+@example("\taa", "  ", "", "\ta", 0)
+@example("\taa", "\t", "", " " * 8 + "a", 0)
+@example(" " * 8 + "aa", "  ", "", "\ta", 0)
 @given(texts, st.sampled_from(["", "  ", "    ", "\t"]), texts, texts, st.integers(0, 4))
 def test_a_block_never_leaves_its_margin_nor_says_the_next_line(
     above: str, indent: str, following: str, fill: str, typed: int
@@ -304,9 +318,10 @@ def test_a_block_never_leaves_its_margin_nor_says_the_next_line(
     assert text == text.rstrip(" \t\n")
     first, *others = (around.before + text).split("\n")
     least = columns(indent)
-    if not first.startswith(indent):  # it ends the block: what it goes back to is open above
+    if not first.startswith(indent):  # it belongs to another block, one open above, and is written as that is
         least = columns(first)
-        assert least < columns(indent) and least in [columns(line) for line in above.split("\n") if line.strip()]
+        assert least != columns(indent)
+        assert margin(first) in [margin(line) for line in above.split("\n") if line.strip()]
     quoted = any(quote in text for quote in ('"""', "'''", "`"))
     for line in others:
         assert quoted or not line.strip() or columns(line) >= least
