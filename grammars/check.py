@@ -15,7 +15,7 @@ from .cpython import refused
 from .syntax import Syntax
 from .window import LIMIT, Window, window
 
-CHECK_SECONDS, MENDED_SECONDS = 0.0035, 0.0008
+CHECK_SECONDS, MENDED_SECONDS = 0.0025, 0.0008
 """CPU seconds after which the second look at an edit of broken text is over, and what it is given at least."""
 
 
@@ -52,8 +52,9 @@ def checked(before: Syntax, after: Syntax, start: int, end: int) -> Checked:
     shift, cut = near.shift, near.syntax
     filled = after if cut is before else cut.edited(start - shift, old_end - shift, after.text[start:end])
     found = compare(cut, filled, start - shift, old_end - shift, end - shift)
-    if found and cut is not before and _broken_beside(before, near):
-        left = max(MENDED_SECONDS, CHECK_SECONDS - (time.thread_time() - began))
+    if found and cut is not before and _broken_beside(before.standing, near):
+        left = 0.0 if before.late else CHECK_SECONDS - (time.thread_time() - began)
+        left = max(MENDED_SECONDS, left)
         found = [] if _mended(before, after, start, old_end, end, left) else found
     if not found and before.language.id == "python":
         found = _refused(cut, filled, start - shift, old_end - shift, end - shift)
@@ -78,9 +79,10 @@ def _mended(before: Syntax, after: Syntax, start: int, old_end: int, end: int, s
     """Whether the whole text with the edit has no new error, and no more of them: then the old text's breakage reached
     out of the window, and the edit ends it. A text that parses is quick to parse again; one that takes long is broken
     still."""
-    if after.tree_within(seconds) is None or len(after.flaws) > len(before.flaws):
+    old = before.standing.flaws
+    if after.tree_within(seconds) is None or len(after.flaws) > len(old):
         return False
-    return not after.flaws or not unexplained(before.flaws, after, gap_between(before, after, start, old_end, end))
+    return not after.flaws or not unexplained(old, after, gap_between(before, after, start, old_end, end))
 
 
 def _refused(before: Syntax, after: Syntax, start: int, old_end: int, end: int) -> list[SyntaxError_]:

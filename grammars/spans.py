@@ -7,7 +7,7 @@ space to the end of the line, or the tail of the word the cursor stands in; neve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tree_sitter import Node
 
@@ -17,6 +17,7 @@ from .indentation import margin
 from .prose import Prose, code_start, prose_at
 from .roles import prose_end, prose_role, role_at
 from .syntax import Syntax, ancestors
+from .window import near
 
 _REST_OF_WORD = re.compile(r"(?<=[\w$])[\w$]+")
 _VALUE_MISSING = re.compile(r"(?:[^=<>!]=|\breturn|\bawait|\bthrow|=>|:=|<-)[ \t]*\Z")
@@ -57,9 +58,15 @@ def choose_span(syntax: Syntax, offset: int, *, prose: bool = False) -> Span | N
     None where nothing sensible can be offered: inside a comment or string (unless `prose`), inside an operator, a
     line break or a surrogate pair, and for an offset outside the text. Never raises, whatever the text.
     """
-    text = syntax.text
-    if not 0 <= offset <= len(text) or _splits(text, offset):
+    if not 0 <= offset <= len(syntax.text) or _splits(syntax.text, offset):
         return None
+    place = near(syntax, offset)
+    span = _choose(place.syntax, offset - place.shift, prose)
+    return span and replace(span, start=span.start + place.shift, end=span.end + place.shift)
+
+
+def _choose(syntax: Syntax, offset: int, prose: bool) -> Span | None:
+    text = syntax.text
     start, end = line_start(text, offset), line_end(text, offset)
     line = _Line(end, text[start:offset], text[offset:end], margin(text, offset))
     inside = prose_at(syntax, offset)

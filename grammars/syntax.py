@@ -5,7 +5,8 @@ There is no tree (`tree is None`) for a language without a grammar, for a text a
 parse took longer than its allowance; everything built on Syntax must then do without.
 
 The parse happens when `tree` is first looked at, from the nearest tree before it: an edit costs no more than copying
-the text, and a burst of them costs one reparse. Whichever thread looks first pays.
+the text, and a burst of them costs one reparse. Whichever thread looks first pays. Who cannot wait looks at `standing`,
+and tells the text to `catch_up` afterwards.
 
 Positions handed in and out are code points of `text`; the tree counts UTF-8 bytes; `byte` and `point` convert.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -33,13 +34,20 @@ REPARSE_SECONDS = 0.05
 can cost a hundred times a keystroke's reparse. The text then goes without a tree for `PAUSE` edits, and twice as long
 after every further failure."""
 
+STANDING_SECONDS = 0.0003
+LATER_SECONDS = 0.005
+"""CPU seconds that a request waits for the tree of a large edited text before it makes do with the one before, and that
+the tree is given when the request has its answer."""
+
 PAUSE = 16
 
 SETTLING = 15
 SETTLING_SECONDS = 0.03
+"""Passes over the fresh tree of a large text, and the CPU seconds they may take: a fresh parse again, once for a text
+that is edited, not for one that is only read. See `_settle`."""
+
 SMALL = 32_768
-"""Passes over the fresh tree of a text of at least so many bytes, and the CPU seconds they may take: a fresh parse
-again, once for a text that is edited, not for one that is only read. See `_settle`."""
+"""Bytes below which a text is parsed again before anybody would notice."""
 
 MAX_VISITS = 5_000
 """Nodes looked at when collecting flaws; a file that is one wide ERROR must not cost more than milliseconds."""
@@ -68,6 +76,7 @@ class Syntax:
     earlier: Tree | None = field(default=None, compare=False, repr=False)  # of a version before, edited to fit
     paused: int = field(default=0, compare=False, repr=False)  # edits until a parse is tried again
     pause: int = field(default=PAUSE, compare=False, repr=False)  # how long the next failure pauses
+    late: bool = field(default=False, compare=False, repr=False)  # the version before has not caught up
 
     @classmethod
     def parse(cls, text: str, language_id: str) -> Syntax:
@@ -108,7 +117,7 @@ class Syntax:
             return Syntax(text, self.language, offsets, None, 0, self.pause)
         earlier = nearest.copy()
         tell(earlier, old, data, first, last, first + len(replacement), indented=self.language.indented)
-        return Syntax(text, self.language, offsets, earlier)
+        return Syntax(text, self.language, offsets, earlier, late=not self._looked_at and self._late)
 
     @cached_property
     def tree(self) -> Tree | None:
@@ -124,6 +133,28 @@ class Syntax:
             return self.tree
         return _settle(self.language, self.data, self.tree)
 
+    @cached_property
+    def standing(self) -> Syntax:
+        """This text with its tree, where that is there or soon made; else with that of a version before, told of the
+        edits since: outside of them its nodes stand where they stood, and what was broken there then."""
+        if self.earlier is None or len(self.data) < SMALL:
+            return self
+        if (self._looked_at or not self.late) and self.tree_within(STANDING_SECONDS) is not None:
+            return self
+        before = replace(self)
+        before.__dict__["tree"] = self.earlier
+        return before
+
+    def catch_up(self) -> None:
+        """Makes the tree that `standing` did without, for the next version to start from. One that takes long is not
+        made, and the next version does not wait for its own."""
+        self.__dict__["_late"] = self.tree_within(LATER_SECONDS) is None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the tree is this text's: that of a version before stands in for it in `standing`."""
+        return self.tree is not self.earlier or self.tree is None
+
     def tree_within(self, seconds: float) -> Tree | None:
         """The tree if it is there or takes no more than `seconds` of CPU; a failure is not remembered."""
         if self._looked_at or self.offsets is None or self.paused:
@@ -132,6 +163,10 @@ class Syntax:
         if tree is not None:
             self.__dict__["tree"] = tree
         return tree
+
+    @property
+    def _late(self) -> bool:
+        return self.__dict__.get("_late", self.late)
 
     @property
     def _looked_at(self) -> bool:

@@ -1,4 +1,5 @@
-"""The piece of a large text that decides whether an edit parses: whole statements around it, parsed on their own.
+"""The piece of a large text that decides what is to be filled in, or whether an edit parses: whole statements around
+the place, parsed on their own.
 
 In Python, and in languages of braces, a run of statements parses alone as it parses in its file, once what opens and
 closes the blocks it is in stands around it; so what a check costs does not grow with the file, and an unclosed bracket
@@ -10,6 +11,7 @@ its file is not was no run of statements, and the whole file is looked at, as it
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tree_sitter import Node
@@ -24,6 +26,9 @@ LIMIT = 3072
 
 LINES = 30
 """Lines on either side where there are no whole statements to take."""
+
+STEPS = (0, 1, 1, 2, 4, 8, 16)
+"""Lines from one place to the next where statements are looked for in the tree of a version before."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,15 @@ def window(before: Syntax, start: int, end: int) -> Window | None:
     """
     windows = before.__dict__.setdefault("_windows", {})
     if (start, end) not in windows:
-        windows[start, end] = _window(before, start, end)
+        windows[start, end] = _window(before.standing, start, end)
     return windows[start, end]
+
+
+def near(syntax: Syntax, offset: int) -> Window:
+    """Where to look for what stands at a place: in the whole text, or around the place where the text's tree takes
+    longer than a request should wait."""
+    found = window(syntax, offset, offset) if syntax.standing is not syntax else None
+    return found or Window(syntax, 0, len(syntax.text), 0)
 
 
 def _window(before: Syntax, start: int, end: int) -> Window | None:
@@ -70,30 +82,60 @@ def _low(before: Syntax, first: int) -> Border | None:
     nearest = first - LIMIT // 2
     if nearest <= 0:
         return 0, None
-    data = before.data
-    code_end = nearest + len(data[nearest:first].rstrip())
-    if code_end == nearest:
-        return None
-    for node in reversed(list(ancestors(before.node_over(code_end - 1, code_end)))):
-        near = [
-            _line_byte(before, statement)
-            for statement in (node.prev_sibling, node)
-            if statement is not None and _is_statement(before, statement)
-        ]
-        if near and _is_statement(before, node) and near[-1] >= nearest:
-            return near[0] if near[0] >= nearest else near[-1], node.parent
+    for code_end in _code_ends(before, nearest, first):
+        around = list(ancestors(before.node_over(code_end - 1, code_end)))
+        for node in reversed(around):
+            near = [
+                _line_byte(before, statement)
+                for statement in (node.prev_sibling, node)
+                if statement is not None and _is_statement(before, statement)
+            ]
+            if near and _is_statement(before, node) and near[-1] >= nearest:
+                return near[0] if near[0] >= nearest else near[-1], node.parent
+        if _is_broken(around):
+            break
     return None
+
+
+def _code_ends(before: Syntax, nearest: int, first: int) -> Iterator[int]:
+    """Where the code above byte `first` ends, and where the tree may not know that code, lines above it."""
+    end = nearest + len(before.data[nearest:first].rstrip())
+    for n_lines in STEPS[: 1 if before.is_current else None]:
+        for _ in range(n_lines):
+            end = nearest + len(before.data[nearest : max(nearest, before.data.rfind(b"\n", 0, end))].rstrip())
+        if end == nearest:
+            return
+        yield end
+
+
+def _code_starts(before: Syntax, last: int, farthest: int) -> Iterator[int]:
+    """Where the code below byte `last` begins, and where the tree may not know that code, lines below it."""
+    start = farthest - len(before.data[last:farthest].lstrip())
+    for n_lines in STEPS[: 1 if before.is_current else None]:
+        for _ in range(n_lines):
+            end = before.data.find(b"\n", start, farthest)
+            start = farthest - len(before.data[end:farthest].lstrip()) if end >= 0 else farthest
+        if start == farthest:
+            return
+        yield start
 
 
 def _high(before: Syntax, last: int) -> Border | None:
     """Below byte `last`: a statement with whole statements in between where they are near enough, else the second one
     inside of the next."""
-    data = before.data
     farthest = last + LIMIT // 2
-    if farthest >= len(data):
-        return len(data), None
-    code = farthest - len(data[last:farthest].lstrip())
-    around = list(ancestors(before.node_over(code, code + 1)))
+    if farthest >= len(before.data):
+        return len(before.data), None
+    for code in _code_starts(before, last, farthest):
+        around = list(ancestors(before.node_over(code, code + 1)))
+        found = _high_of(before, last, farthest, around)
+        if found is not None or _is_broken(around):
+            return found
+    return None
+
+
+def _high_of(before: Syntax, last: int, farthest: int, around: Sequence[Node]) -> Border | None:
+    """As `_high`, by the nodes around the first code below, innermost first."""
     for node in reversed(around):
         found: Border | None = None
         following = node
@@ -109,6 +151,11 @@ def _high(before: Syntax, last: int) -> Border | None:
     if second is None or not last < second.start_byte <= farthest or not _is_statement(before, second):
         return None
     return _line_byte(before, second), second.parent
+
+
+def _is_broken(around: Sequence[Node]) -> bool:
+    """Whether the tree knows this code, and could not make statements of it."""
+    return any(node.is_error for node in around)
 
 
 def _is_statement(before: Syntax, node: Node) -> bool:

@@ -320,6 +320,7 @@ class Session:
         self, snapshot: Snapshot, settings: Settings, around: Around, invoked: bool, engine: "Engine", job: Job
     ) -> Outcome:
         syntax = self._syntax_of(snapshot.uri, snapshot.language_id, snapshot.text)
+        job.after = syntax.catch_up
         has = engine.limits
         context = self._gatherer.gather(snapshot, syntax, around, has.prefix_tokens, has.context_tokens)
         if job.cancelled():

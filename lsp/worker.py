@@ -43,6 +43,7 @@ class Job:
         self.deadline = self.submitted + budget
         self.began = 0.0  # time.monotonic() when the engine took it up; 0: it has not
         self.reason = ""  # why it was called off
+        self.after: Callable[[], object] | None = None  # for the thread to do when the answer is out and none waits
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._called_off = False
 
@@ -278,6 +279,8 @@ class Worker:
                 engine = self._load_engine(*wanted)
             elif engine is not None and job is not None and not job.cancelled():
                 self._run(engine, job)
+                if job.after is not None and not self._queue:
+                    job.after()
                 if problem := over_limit(self._spec.memory_limit):
                     engine = None
                     self._post(self._loaded, self._generation, problem)

@@ -5,12 +5,13 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.grammars import Syntax, choose_span
+from midspan.grammars import Syntax, choose_span, syntax
+from midspan.grammars.syntax import SMALL
 
 from tests.fixture import parse, show
 
 from .cases import Case, span_cases
-from .documents import documents
+from .documents import CODE, documents
 
 CASES = span_cases()
 TEN = ["python", "javascript", "typescript", "typescriptreact", "rust", "go", "java", "c", "cpp", "csharp"]
@@ -48,6 +49,25 @@ def test_a_case_reads_the_same_with_windows_line_ends(case: Case):
     else:
         assert (before.kind, before.max_tokens, before.indent) == (after.kind, after.max_tokens, after.indent)
         assert before.end - before.start == after.end - after.start
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.language_id in TEN], ids=lambda case: case.story)
+def test_a_case_typed_into_a_large_file_reads_the_same_when_its_tree_is_not_waited_for(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+):
+    code = CODE[case.language_id]
+    far = code * (SMALL // len(code) + 1)
+    opened = Syntax.parse(far + "\n" + far, case.language_id)
+    assert opened.tree is not None
+    at = len(far)
+    for piece in case.fixture.text[: case.fixture.start], case.fixture.text[case.fixture.start :]:
+        opened = opened.edited(at, at, piece)
+        at += len(piece)
+    at -= len(piece)
+    expected = choose_span(Syntax.parse(opened.text, case.language_id), at)
+    monkeypatch.setattr(syntax, "STANDING_SECONDS", 0.0)
+    assert opened.standing is not opened
+    assert choose_span(opened, at) == expected
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.kind != "nothing"], ids=lambda case: case.story)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from midspan.engine import Candidate, EngineError, Infill, InfillRequest
 from midspan.engine.engine import Limits
+from midspan.grammars import syntax
 from midspan.lsp import worker
 from midspan.lsp.cache import prefetch
 from midspan.lsp.complete import Outcome
@@ -277,6 +278,32 @@ def test_no_prefetch_where_it_is_off_or_nobody_would_see_it(live: Live, options:
 
 
 # -- debounce
+
+
+def test_a_large_file_s_tree_is_made_when_the_answer_is_out(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = "def f(a):\n    return [a]\n\n\n" * 1000
+    parsed_before: list[bool] = []
+
+    async def story(editor: Editor) -> None:
+        def parsed() -> bool:
+            return "tree" in vars(editor.session._syntaxes[URI][1])
+
+        def infill(request: InfillRequest) -> Infill:
+            parsed_before.append(parsed())
+            return Given.infill(editor.engine, request)
+
+        editor.open(far + "x = ║\n" + far)
+        await editor.ask(invoked=True)
+        monkeypatch.setattr(syntax, "STANDING_SECONDS", 0.0)
+        monkeypatch.setattr(syntax, "LATER_SECONDS", 60.0)
+        monkeypatch.setattr(editor.engine, "infill", infill)
+        editor.become(far + "x = [║\n" + far)
+        outcome = await editor.ask(invoked=True)
+        assert outcome.suggestion is not None and outcome.suggestion.text == "1]"
+        await editor.until(parsed)
+        assert parsed_before == [False]
+
+    live(story, {"x = [": "1]"})
 
 
 def test_a_burst_of_keys_is_one_computation(live: Live) -> None:
