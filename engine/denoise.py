@@ -22,7 +22,7 @@ from .cache import KVCache
 from .canvas import Canvas, surplus
 from .errors import EngineError
 from .prompts.seams import FREE, Seams
-from .sampler import BANNED, Noise, SamplerConfig, accept, leads, predict, sample, settled
+from .sampler import BANNED, Noise, SamplerConfig, accept, leading, leads, predict, sample, settled
 
 CONVERGED, BUDGET, DEADLINE, CANCELLED = "converged", "budget", "deadline", "cancelled"
 
@@ -294,6 +294,8 @@ class _Run:
         accepted = accept(said.entropy, config.entropy_bound)
         if config.commit_threshold is not None:
             accepted = accepted | (said.certainty >= config.commit_threshold)
+        if config.order == "left":
+            accepted = leading(accepted)
         noise = alphabet.noise.draw(len(slots), self._generator)
         self.canvas = self.canvas.written(
             slots,

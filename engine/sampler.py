@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ class SamplerConfig:
     in every free slot the likeliest token leads the second by at least this much probability (the early exit of arXiv
     2508.19982). None: neither; both are for canvases that commit.
     greedy: accepted slots take their likeliest token instead of a sampled one.
+    order: in which slots are accepted, "confidence", the most certain ones wherever they stand, or "left", of those
+    only the ones that no undecided slot stands before.
     """
 
     max_denoising_steps: int = 48
@@ -46,6 +48,7 @@ class SamplerConfig:
     greedy: bool = False
     renoise_threshold: float | None = None
     wide_margin: float | None = None
+    order: Literal["confidence", "left"] = "confidence"
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> SamplerConfig:
@@ -133,6 +136,13 @@ def accept(entropy: Tensor, bound: float) -> Tensor:
     ascending, order = torch.sort(entropy, stable=True)
     chosen = torch.cumsum(ascending, 0) - ascending <= bound
     return torch.zeros_like(chosen).scatter_(0, order, chosen)
+
+
+def leading(accepted: Tensor) -> Tensor:
+    """Of accepted slots [N] bool those with no other before them; the first slot is always taken."""
+    run = accepted.clone()
+    run[:1] = True
+    return run.cumprod(0).bool()
 
 
 def settled(argmax: Tensor, previous: Sequence[Tensor], entropy: Tensor, config: SamplerConfig) -> bool:

@@ -14,6 +14,7 @@ from ..tokens import COMMIT_THRESHOLD, Manifest
 
 RENOISE_THRESHOLD = 0.1
 WIDE_MARGIN = 0.3
+LEFT_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,15 @@ class Method:
 
     stop: "reference", the entropy bound with nothing committed until two canvases are the same and certain, as
     transformers does it; "commit", what is accepted keeps its token; "fast", commit, renoise once what lost the
-    network's confidence, and be done when every slot left has one token far ahead.
+    network's confidence, and be done when every slot left has one token far ahead; "left", commit, from the left on
+    alone, in as many steps as that takes.
 
     drafts: whether copies and the causal mode propose beside the canvas (of a checkpoint with a gate). repair: whether
     what a request's check points at is denoised again.
     """
 
     length: Literal["contract", "batch", "polish", "fixed"] = "contract"
-    stop: Literal["reference", "commit", "fast"] = "commit"
+    stop: Literal["reference", "commit", "fast", "left"] = "commit"
     slots: int = 32
     sizes: tuple[int, ...] = ()
     drafts: bool = True
@@ -45,6 +47,9 @@ class Method:
         committing = replace(base, commit_threshold=base.commit_threshold or COMMIT_THRESHOLD, greedy=seed == 0)
         if self.stop == "commit":
             return committing
+        if self.stop == "left":
+            steps = max(LEFT_STEPS, base.max_denoising_steps)
+            return replace(committing, order="left", max_denoising_steps=steps)
         return replace(committing, renoise_threshold=RENOISE_THRESHOLD, wide_margin=WIDE_MARGIN)
 
 

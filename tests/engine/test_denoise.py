@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ MASKED = Alphabet(Noise(VOCAB, MASK), DELETE)
 UNIFORM = Alphabet(Noise(VOCAB), None, frozenset((EOS,)))
 MINI = SamplerConfig(max_denoising_steps=12, commit_threshold=0.9, greedy=True)
 FAST = replace(MINI, renoise_threshold=0.3, wide_margin=None)
+LEFT = replace(MINI, order="left", commit_threshold=0.3)
 REFERENCE = SamplerConfig()
 
 
@@ -220,14 +222,34 @@ def test_a_shunned_token_is_not_taken_and_its_neighbours_are_free_to_take_it() -
     assert filled.ids == (24, 20, 22)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_from_the_left_nothing_is_decided_before_what_stands_before_it(seed: int) -> None:
+    # Certain and uncertain slots, words and deletions, at random.
+    random = torch.Generator().manual_seed(seed)
+    said = torch.randn(8, 8, VOCAB, generator=random) * torch.rand(8, 8, 1, generator=random) * 8
+    said[:, 6:, DELETE] += 6
+    network = Fake(lambda step, i: said[step, i])
+    filled = run(network, config=LEFT)
+    gaps = [canvas[: -len(PINNED)] for canvas in network.canvases]
+    decided = [[token != MASK for token in gap] for gap in gaps]
+    assert decided == [sorted(each, reverse=True) for each in decided]
+    n_decided = [sum(each) for each in decided]
+    assert n_decided == sorted(set(n_decided)), "a step decides one slot or more"
+    for gap, later in pairwise(gaps):
+        settled = [token for token in gap if token != MASK]
+        assert later[: len(settled)] == settled
+    assert filled.stop == "converged" and DELETE not in filled.ids
+
+
 BATCHED = pytest.mark.parametrize(
     ("config", "alphabet"),
     [
         (SamplerConfig(max_denoising_steps=6, commit_threshold=0.3, greedy=True), MASKED),
         (SamplerConfig(max_denoising_steps=6, commit_threshold=0.3, renoise_threshold=0.3, wide_margin=0.2), MASKED),
+        (SamplerConfig(max_denoising_steps=6, commit_threshold=0.3, order="left"), MASKED),
         (SamplerConfig(max_denoising_steps=4), UNIFORM),
     ],
-    ids=["commit", "fast", "reference"],
+    ids=["commit", "fast", "left", "reference"],
 )
 
 

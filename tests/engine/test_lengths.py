@@ -23,7 +23,7 @@ from .test_engine import SAMPLE, comparable, write_checkpoint
 from .test_rewrite import COMMITS, room_of
 
 LENGTHS = ("contract", "batch", "polish", "fixed")
-STOPS = ("reference", "commit", "fast")
+STOPS = ("reference", "commit", "fast", "left")
 
 
 def told(network: Fake, length: Any, n_slots: int = 16, **method: Any) -> tuple[list[tuple[int, ...]], int]:
@@ -139,6 +139,8 @@ def test_the_stop_modes_are_what_they_say() -> None:
     assert Method(stop="commit").sampler(SamplerConfig(), 1).commit_threshold == 0.9
     fast = Method(stop="fast").sampler(base, 0)
     assert fast.renoise_threshold is not None and fast.wide_margin is not None and fast.commits
+    left = Method(stop="left").sampler(replace(base, max_denoising_steps=3), 0)
+    assert left.order == "left" and left.commits and left.max_denoising_steps > 3
 
 
 # --- the same through the engine

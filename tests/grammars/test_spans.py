@@ -56,7 +56,7 @@ def test_a_case_typed_into_a_large_file_reads_the_same_when_its_tree_is_not_wait
     case: Case, monkeypatch: pytest.MonkeyPatch
 ):
     code = CODE[case.language_id]
-    far = code * (SMALL // len(code) + 1)
+    far = code * (SMALL // len(code) // 2 + 1)
     opened = Syntax.parse(far + "\n" + far, case.language_id)
     assert opened.tree is not None
     at = len(far)

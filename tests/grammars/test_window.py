@@ -66,6 +66,7 @@ def test_there_a_broken_fill_is_found_and_a_sound_one_is_none():
 def test_any_edits_and_any_cursor(language_id: str, data: st.DataObject):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(syntax, "STANDING_SECONDS", 0.0)
+        patch.setattr(syntax, "REPARSE_SECONDS", 60.0)
         code = CODE[language_id]
         text = Syntax.parse(code * (1 + SMALL // len(code)), language_id)
         assert text.tree is not None
@@ -80,4 +81,4 @@ def test_any_edits_and_any_cursor(language_id: str, data: st.DataObject):
         fill = data.draw(TEXTS)
         new_errors(text, text.edited(offset, stop, fill), offset, offset + len(fill))
         assert span is None or offset == span.start <= span.end <= len(text.text)
-    assert_equals_a_fresh_parse(text)
+        assert_equals_a_fresh_parse(text)

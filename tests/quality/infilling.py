@@ -122,7 +122,7 @@ def tasks_of(folder: Path, bench: str, most: int) -> list[Task]:
 def ways_of(engine: Engine) -> Iterator[Way]:
     lengths = [Method("contract"), Method("batch"), Method("polish"), *(Method("fixed", slots=n) for n in (16, 32, 64))]
     for length in lengths:
-        for stop in ("reference", "commit", "fast"):
+        for stop in ("reference", "commit", "fast", "left"):
             method = Method(length.length, stop, length.slots, drafts=False)
             name = length.length + (f" {length.slots}" if length.length == "fixed" else "")
             yield Way("canvas", name, stop, by_engine(engine, method))
