@@ -40,7 +40,7 @@ class Language:
     long_quotes: tuple[str, ...] = ()  # quotes that close a string of several lines as they open it
     types_first: bool = False  # a function's type stands before its name
     flat: bool = False  # a header's body is not indented
-    braces: bool = False  # blocks stand in braces, and a run of statements parses alone as it does in its file
+    braces: bool = False  # blocks stand in braces, and `divisible`
     interpolation: str = ""  # what begins code inside a string
     header: str = r":\Z"  # what a statement is like, beside one that ends in a brace, whose body is to follow
     hazard: str = ""  # text that the grammar's C code does not survive: it must not be parsed
@@ -54,6 +54,11 @@ class Language:
     def line_comment(self) -> str:
         """What begins a comment to the end of the line; "" in a language without one."""
         return self.line_comments[0] if self.line_comments else ""
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a run of statements, with what opens and closes the blocks it is in, parses alone as in its file."""
+        return self.braces or self.id == "python"
 
     def survives(self, data: bytes) -> bool:
         """Whether the grammar's C code can be given this text (UTF-8): some text it dies of, or never returns from."""

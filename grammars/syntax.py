@@ -137,7 +137,7 @@ class Syntax:
     def standing(self) -> Syntax:
         """This text with its tree, where that is there or soon made; else with that of a version before, told of the
         edits since: outside of them its nodes stand where they stood, and what was broken there then."""
-        if self.earlier is None or len(self.data) < SMALL:
+        if self.earlier is None or len(self.data) < SMALL or not self.language.divisible:
             return self
         if (self._looked_at or not self.late) and self.tree_within(STANDING_SECONDS) is not None:
             return self

@@ -63,7 +63,7 @@ def _window(before: Syntax, start: int, end: int) -> Window | None:
     if len(before.data) <= LIMIT:
         return Window(before, 0, len(before.text), 0)
     language = before.language
-    if before.tree is None or not (language.braces or language.id == "python") or end - start > LIMIT:
+    if before.tree is None or not language.divisible or end - start > LIMIT:
         return None
     first, last = before.byte(start), before.byte(end)
     low, high = _low(before, first), _high(before, last)

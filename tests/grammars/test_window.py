@@ -61,7 +61,7 @@ def test_there_a_broken_fill_is_found_and_a_sound_one_is_none():
 
 
 @pytest.mark.parametrize("language_id", ["python", "typescript", "c", "yaml"])
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.data())
 def test_any_edits_and_any_cursor(language_id: str, data: st.DataObject):
     with pytest.MonkeyPatch.context() as patch:
