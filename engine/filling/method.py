@@ -40,6 +40,11 @@ class Method:
     drafts: bool = True
     repair: bool = True
 
+    @property
+    def alone(self) -> Method:
+        """Without drafts. A canvas that nothing stands beside is worth the steps that denoising from the left takes."""
+        return replace(self, drafts=False, stop="left" if self.stop == "commit" else self.stop)
+
     def sampler(self, base: SamplerConfig, seed: int) -> SamplerConfig:
         """base: the checkpoint's own settings. Where tokens are committed, seed 0 takes the likeliest ones."""
         if self.stop == "reference":
@@ -56,7 +61,8 @@ class Method:
 def usual(manifest: Manifest) -> Method:
     """A checkpoint that was taught to delete contracts, another one tries several lengths; one that was taught on
     masks commits, another one samples as transformers does."""
-    return Method(
+    method = Method(
         length="batch" if manifest.delete_token_id is None else "contract",
         stop="reference" if manifest.commit_threshold is None else "commit",
     )
+    return method if manifest.drafts else method.alone

@@ -2,10 +2,10 @@
 
 Cuts rest-of-line, whole-line and several-line gaps out of the held-out packages of the corpus (`make corpus` fetches
 them), asks the engine as the server does, with the files beside each and without, and compares with trivial fills.
-Writes `held_out.csv` (a row per language,
-gap and source of fills) and `coverage.csv` (exact match among the share of gaps the engine is surest of) next to this
-file. The engine is never told a gap's length. Exact match and edit similarity are over stripped text; a parse rate
-alone would reward saying nothing, so none is given.
+`canvas alone` is denoised by itself, from the left on; `canvas` and `causal` are what each of them proposed beside the
+other. Writes `held_out.csv` (a row per language, gap and source of fills) and `coverage.csv` (exact match among the
+share of gaps the engine is surest of) next to this file. The engine is never told a gap's length. Exact match and edit
+similarity are over stripped text; a parse rate alone would reward saying nothing, so none is given.
 """
 
 from __future__ import annotations
@@ -115,16 +115,19 @@ def measure(
     found = cases(split, gaps.kind, round(gaps.share * n_cases), seed, language=gaps.language)
     truths = [case.truth for case in found]
     infills: list[Infill] = []
+    canvas: list[Infill] = []
     alone: list[Infill] = []
     seconds: list[float] = []
     for case in track(found, description=f"{gaps.language} {gaps.kind}: {len(found)} gaps", console=console):
         one_line = gaps.kind != "lines"
         request = InfillRequest(case.prefix, case.suffix, 32 if one_line else 64, one_line)
+        canvas.append(engine.infill(replace(request, method=engine.method.alone)))
         alone.append(engine.infill(request))
         start = time.perf_counter()
         infills.append(engine.infill(replace(request, library=case.library)))
         seconds.append(time.perf_counter() - start)
     fills = {name: [fill(case) for case in found] for name, fill in BASELINES.items()}
+    fills["canvas alone"] = [infill.text for infill in canvas]
     fills |= {source: [best_of(infill, source) for infill in infills] for source in SOURCES}
     fills[f"{engine.name}, file alone"] = [infill.text for infill in alone]
     fills[engine.name] = [infill.text for infill in infills]
