@@ -132,7 +132,9 @@ def _outline(syntax: Syntax) -> Outline:
         node = captures[kind][0]
         place = (node.start_byte, node.end_byte)
         if place not in found or _KINDS.index(kind) < _KINDS.index(found[place][0]):
-            found[place] = (kind, node, (captures["name"][0].text or b"").decode("utf-8", "replace"))
+            named = captures["name"][0]
+            name = syntax.data[named.start_byte : named.end_byte].decode("utf-8", "replace")
+            found[place] = (kind, node, name)
     return Outline(
         tuple((syntax.point(start), syntax.point(end)) for start, end in sorted(_outermost(imports))),
         tuple(_definitions(syntax, [one for place, one in found.items() if not _within(place, imports)])),

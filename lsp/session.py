@@ -322,7 +322,7 @@ class Session:
         syntax = self._syntax_of(snapshot.uri, snapshot.language_id, snapshot.text)
         job.after = syntax.catch_up
         has = engine.limits
-        context = self._gatherer.gather(snapshot, syntax, around, has.prefix_tokens, has.context_tokens)
+        context = self._gatherer.gather(snapshot, syntax.standing, around, has.prefix_tokens, has.context_tokens)
         if job.cancelled():
             return Outcome("cancelled")
         limits = Limits(

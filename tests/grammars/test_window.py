@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midspan.grammars import Syntax, choose_span, new_errors, syntax
+from midspan.grammars.outline import outline
 from midspan.grammars.syntax import SMALL
 from midspan.grammars.window import LIMIT, near
 
@@ -42,6 +43,15 @@ def test_what_typing_leaves_open_costs_a_request_the_statements_around_it(typed:
         new_errors(text, text.edited(at, at, fill), at, at + len(fill))
     assert "tree" not in vars(text), "nobody has parsed the file for it"
     assert_equals_a_fresh_parse(text)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_outline_does_not_wait_for_it_either():
+    text = typed_into(LARGE, LARGE.index("return [a]"), "größe = b(\n        ")
+    names = [one.name for one in outline(text.standing).definitions]
+    assert "tree" not in vars(text)
+    assert names == [one.name for one in outline(Syntax.parse(LARGE, "python")).definitions]
+    assert all(text.text[one.start :].startswith(("class A", "def f")) for one in outline(text.standing).definitions)
 
 
 @pytest.mark.usefixtures("impatient")
