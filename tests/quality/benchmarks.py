@@ -33,7 +33,6 @@ from typing import Any
 import sheet
 from journal import Journal
 from midspan.engine import Engine, InfillRequest
-from midspan.engine.filling.method import Method
 from midspan.lsp.settings.settings import Settings
 from product import filled
 from rich.console import Console
@@ -104,10 +103,8 @@ def product(engine: Engine, threshold: float) -> Fill:
 
 def canvas(engine: Engine) -> Fill:
     def fill(task: Task) -> tuple[str, int]:
-        request = InfillRequest(
-            task.prefix, task.suffix, max_tokens=Settings().max_tokens, document=task.name, method=Method(drafts=False)
-        )
-        infill = engine.infill(request)
+        method, most = engine.method.alone, Settings().max_tokens
+        infill = engine.infill(InfillRequest(task.prefix, task.suffix, most, document=task.name, method=method))
         return infill.text, infill.steps
 
     return fill

@@ -5,7 +5,9 @@
 FOLDER holds the HumanEval-Infilling and SAFIM splits as `data/humaneval_infilling` and `data/safim`. Every gap goes the
 product's path, `complete`; at `--confidence 0`, the default, whatever the engine found is shown, which is a harder
 test than what is shipped. Beside the gaps that the benchmarks cut, cursors are put at random places of SAFIM's files:
-at the end of what is typed of a line, and between two characters of a line that goes on.
+at the end of what is typed of a line, and between two characters of a line that goes on. In long modules of the running
+Python's library the last letters before the cursor are typed into a tree of the file before them, and nothing waits for
+the tree after.
 
 The judge is not the check that the product uses. It parses the whole file afresh, before and after: a fill fails where
 the file has more ERROR and MISSING nodes than it had, or one beside the fill that has no like before; and in Python
@@ -16,10 +18,15 @@ length of a gap is never told. Writes `shown.csv`. With `--log`, what is done is
 from __future__ import annotations
 
 import argparse
+import doctest
+import inspect
 import json
 import random
 import sys
+import tarfile
 import time
+import typing
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,7 +34,7 @@ from pathlib import Path
 
 import sheet
 from midspan.engine import Engine
-from midspan.grammars import Syntax
+from midspan.grammars import Syntax, syntax
 from midspan.lsp.complete import Limits, Outcome, Snapshot, complete
 from midspan.lsp.settings.settings import Settings
 from repair import LANGUAGES, compiles, rows_of
@@ -35,6 +42,7 @@ from rich.console import Console
 from rich.progress import track
 
 CSV = Path(__file__).with_name("shown.csv")
+PER_MODULE = 20
 FIELDS: tuple[str, ...] = ("set", "gaps", "shown", "parse", "worse", "refused", "repeat", "repaired", "whole")
 
 
@@ -47,6 +55,7 @@ class Case:
     language: str
     prefix: str
     suffix: str
+    n_typed: int = 0  # characters at the prefix' end that came after the tree
 
     @property
     def document(self) -> str:
@@ -96,6 +105,18 @@ def cursors(folder: Path, rng: random.Random) -> Iterator[Case]:
             yield Case(f"{kind}/{row['task_id']}", group, language, text[:at], text[rest:])
 
 
+def library(rng: random.Random) -> Iterator[Case]:
+    """Cursors in modules of 1,000 lines and more, where a line breaks off."""
+    for module in (argparse, doctest, inspect, tarfile, typing, zipfile):
+        text = inspect.getsource(module)
+        code = [at for at, char in enumerate(text) if not char.isspace()]
+        for at in rng.sample(code, PER_MODULE):
+            end = text.find("\n", at)
+            yield Case(
+                f"{module.__name__}/{at}", "library, typed", "python", text[:at], text[end:], rng.randrange(1, 8)
+            )
+
+
 def every_case(folder: Path) -> dict[str, list[Case]]:
     """By group, each in a fixed random order."""
     found: dict[str, list[Case]] = {}
@@ -107,6 +128,7 @@ def every_case(folder: Path) -> dict[str, list[Case]]:
         safim(folder, "block"),
         safim(folder, "control"),
         cursors(folder, rng),
+        library(random.Random(1)),
     )
     for maker in makers:
         for case in maker:
@@ -121,7 +143,7 @@ def judged(engine: Engine, case: Case, confidence: float) -> Verdict:
     limits = Limits(settings.max_tokens, confidence, 0, time.monotonic() + 60, lambda: False, 1, settings.prose)
     at = len(case.prefix)
     snapshot = Snapshot(case.task, 0, case.language, case.document, at, at)
-    outcome: Outcome = complete(snapshot, Syntax.parse(case.document, case.language), engine, limits)
+    outcome: Outcome = complete(snapshot, syntax_of(case), engine, limits)
     one = outcome.suggestion
     if one is None:
         return Verdict(case.task, case.group, outcome.reason)
@@ -138,6 +160,17 @@ def judged(engine: Engine, case: Case, confidence: float) -> Verdict:
         repeats(text, one.start, end),
         not Syntax.parse(text, case.language).flaws,
     )
+
+
+def syntax_of(case: Case) -> Syntax:
+    """The document's, its tree not there yet where the last characters were typed."""
+    at = len(case.prefix) - case.n_typed
+    typed = Syntax.parse(case.prefix[:at] + case.suffix, case.language)
+    if case.n_typed:
+        assert typed.tree is not None
+        for n, char in enumerate(case.prefix[at:], at):
+            typed = typed.edited(n, n, char)
+    return typed
 
 
 def worse(case: Case, text: str, start: int, end: int, replaced: int) -> bool:
@@ -216,6 +249,7 @@ def main() -> int:
     if chosen.log and chosen.log.exists():
         lines = chosen.log.read_text(encoding="utf-8").splitlines()
         done = {one.task: one for one in (Verdict(**json.loads(line)) for line in lines)}
+    syntax.STANDING_SECONDS = 0.0  # what is not there is not waited for
     cases = [case for group in every_case(chosen.folder).values() for case in group[: chosen.gaps]]
     engine = Engine.load(chosen.model, threads=chosen.threads)
     verdicts: list[Verdict] = []
