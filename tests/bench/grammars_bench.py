@@ -3,7 +3,7 @@ people write, and the standard library's. Prints a table, then one JSON line.
 
 `edit` is what a typed character costs at once, `reparse` what a request then parses before it can choose its span: the
 file, or where that takes longer than `STANDING_SECONDS` the statements around the cursor, those seconds included.
-`file` is what the file's own tree takes when somebody asks for it later (an outline, a code action), and `bare` what
+`file` is what the file's own tree takes when somebody asks for it later (a code action), and `bare` what
 tree-sitter takes by itself for the same keystroke: `Tree.edit` and `Parser.parse` on a tree that came from a plain
 parse, in turn before and after ours. A request is choosing the span, splicing a fill, and the parse check. Budgets
 (design): request ≤ 5 ms at p95, keystroke ≤ 1 ms. The check looks at the statements around the gap, so a broken fill
