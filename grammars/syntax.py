@@ -14,7 +14,7 @@ Positions handed in and out are code points of `text`; the tree counts UTF-8 byt
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -145,21 +145,23 @@ class Syntax:
         before.__dict__["tree"] = self.earlier
         return before
 
-    def catch_up(self) -> None:
-        """Makes the tree that `standing` did without, for the next version to start from. One that takes long is not
-        made, and the next version does not wait for its own."""
-        self.__dict__["_late"] = self.tree_within(LATER_SECONDS) is None
+    def catch_up(self, wanted: Callable[[], bool] = lambda: False) -> None:
+        """Makes the tree that `standing` did without, for the next version to start from, unless the thread is wanted
+        before. One that takes long is not made, and the next version does not wait for its own."""
+        if self.tree_within(LATER_SECONDS, wanted) is None and not wanted():
+            self.__dict__["_late"] = True
 
     @property
     def is_current(self) -> bool:
         """Whether the tree is this text's: that of a version before stands in for it in `standing`."""
         return self.tree is not self.earlier or self.tree is None
 
-    def tree_within(self, seconds: float) -> Tree | None:
-        """The tree if it is there or takes no more than `seconds` of CPU; a failure is not remembered."""
+    def tree_within(self, seconds: float, stopped: Callable[[], bool] = lambda: False) -> Tree | None:
+        """The tree if it is there or takes no more than `seconds` of CPU; a failure is not remembered. stopped: polled
+        meanwhile, whether to give up before."""
         if self._looked_at or self.offsets is None or self.paused:
             return self.tree
-        tree = _run(self.language, self.offsets.data, self.earlier, seconds)
+        tree = _run(self.language, self.offsets.data, self.earlier, seconds, stopped)
         if tree is not None:
             self.__dict__["tree"] = tree
         return tree
@@ -220,7 +222,13 @@ def ancestors(node: Node | None, most: int = MAX_CLIMB) -> Iterator[Node]:
         node, most = node.parent, most - 1
 
 
-def _run(language: Language, data: bytes, old: Tree | None, seconds: float | None = None) -> Tree | None:
+def _run(
+    language: Language,
+    data: bytes,
+    old: Tree | None,
+    seconds: float | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Tree | None:
     """One parse within its allowance; None when it was given up. `old` is already edited to fit `data`."""
     if not language.survives(data):
         return None
@@ -232,7 +240,7 @@ def _run(language: Language, data: bytes, old: Tree | None, seconds: float | Non
         return data[byte : byte + _CHUNK]
 
     def late(_byte: int, _has_error: bool) -> bool:
-        return time.thread_time() > deadline
+        return time.thread_time() > deadline or stopped()
 
     # A parser keeps the state of a parse that was stopped, so each parse has its own (it costs a microsecond).
     parser = Parser(language.grammar())

@@ -24,6 +24,7 @@ State = Literal["off", "asleep", "loading", "ready", "busy", "error"]
 """asleep: there is no model in memory, and the next request loads it."""
 
 SWITCH_INTERVAL = 0.001  # seconds a computing thread may keep the interpreter from the event loop
+REST = 0.02  # seconds after an answer in which its document's next request, or a prefetch, may come
 GRACE = 0.1  # seconds past its deadline that a job may need to notice it
 
 
@@ -43,7 +44,8 @@ class Job:
         self.deadline = self.submitted + budget
         self.began = 0.0  # time.monotonic() when the engine took it up; 0: it has not
         self.reason = ""  # why it was called off
-        self.after: Callable[[], object] | None = None  # for the thread to do when the answer is out and none waits
+        self.after: Callable[[Callable[[], bool]], object] | None = None
+        """For the thread to do when the answer is out and nothing else comes: it is told how to ask."""
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._called_off = False
 
@@ -279,13 +281,18 @@ class Worker:
                 engine = self._load_engine(*wanted)
             elif engine is not None and job is not None and not job.cancelled():
                 self._run(engine, job)
-                if job.after is not None and not self._queue:
-                    job.after()
+                if job.after is not None and self._rests():
+                    job.after(lambda: bool(self._queue))
                 if problem := over_limit(self._spec.memory_limit):
                     engine = None
                     self._post(self._loaded, self._generation, problem)
             # The last reference to a result lives in its future.
             job = self._running_idle = None
+
+    def _rests(self) -> bool:
+        """Whether nothing comes for so long that the event loop, which this thread would hold up, is done as well."""
+        with self._lock:
+            return not self._lock.wait_for(lambda: self._load or self._drop or self._queue or self._idle, REST)
 
     def _load_engine(self, generation: int, spec: EngineSpec) -> "Engine | None":
         try:
