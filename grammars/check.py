@@ -53,8 +53,7 @@ def checked(before: Syntax, after: Syntax, start: int, end: int) -> Checked:
     filled = after if cut is before else cut.edited(start - shift, old_end - shift, after.text[start:end])
     found = compare(cut, filled, start - shift, old_end - shift, end - shift)
     if found and cut is not before and _broken_beside(before.standing, near):
-        left = 0.0 if before.late else CHECK_SECONDS - (time.thread_time() - began)
-        left = max(MENDED_SECONDS, left)
+        left = MENDED_SECONDS if before.late else max(MENDED_SECONDS, CHECK_SECONDS - (time.thread_time() - began))
         found = [] if _mended(before, after, start, old_end, end, left) else found
     if not found and before.language.id == "python":
         found = _refused(cut, filled, start - shift, old_end - shift, end - shift)

@@ -58,6 +58,10 @@ MAX_CLIMB = 64
 _CHUNK = 16_384
 
 
+def _never() -> bool:
+    return False
+
+
 class Flaw(NamedTuple):
     """An ERROR or MISSING node: byte range, and what is missing ("" for an ERROR)."""
 
@@ -76,7 +80,7 @@ class Syntax:
     earlier: Tree | None = field(default=None, compare=False, repr=False)  # of a version before, edited to fit
     paused: int = field(default=0, compare=False, repr=False)  # edits until a parse is tried again
     pause: int = field(default=PAUSE, compare=False, repr=False)  # how long the next failure pauses
-    late: bool = field(default=False, compare=False, repr=False)  # the version before has not caught up
+    late: bool = field(default=False, compare=False, repr=False)  # the tree takes long, or the one before did
 
     @classmethod
     def parse(cls, text: str, language_id: str) -> Syntax:
@@ -117,7 +121,7 @@ class Syntax:
             return Syntax(text, self.language, offsets, None, 0, self.pause)
         earlier = nearest.copy()
         tell(earlier, old, data, first, last, first + len(replacement), indented=self.language.indented)
-        return Syntax(text, self.language, offsets, earlier, late=not self._looked_at and self._late)
+        return Syntax(text, self.language, offsets, earlier, late=self.late and not self._looked_at)
 
     @cached_property
     def tree(self) -> Tree | None:
@@ -145,18 +149,18 @@ class Syntax:
         before.__dict__["tree"] = self.earlier
         return before
 
-    def catch_up(self, wanted: Callable[[], bool] = lambda: False) -> None:
+    def catch_up(self, wanted: Callable[[], bool] = _never) -> None:
         """Makes the tree that `standing` did without, for the next version to start from, unless the thread is wanted
         before. One that takes long is not made, and the next version does not wait for its own."""
         if self.tree_within(LATER_SECONDS, wanted) is None and not wanted():
-            self.__dict__["_late"] = True
+            self.__dict__["late"] = True
 
     @property
     def is_current(self) -> bool:
         """Whether the tree is this text's: that of a version before stands in for it in `standing`."""
         return self.tree is not self.earlier or self.tree is None
 
-    def tree_within(self, seconds: float, stopped: Callable[[], bool] = lambda: False) -> Tree | None:
+    def tree_within(self, seconds: float, stopped: Callable[[], bool] = _never) -> Tree | None:
         """The tree if it is there or takes no more than `seconds` of CPU; a failure is not remembered. stopped: polled
         meanwhile, whether to give up before."""
         if self._looked_at or self.offsets is None or self.paused:
@@ -165,10 +169,6 @@ class Syntax:
         if tree is not None:
             self.__dict__["tree"] = tree
         return tree
-
-    @property
-    def _late(self) -> bool:
-        return self.__dict__.get("_late", self.late)
 
     @property
     def _looked_at(self) -> bool:
@@ -227,7 +227,7 @@ def _run(
     data: bytes,
     old: Tree | None,
     seconds: float | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    stopped: Callable[[], bool] = _never,
 ) -> Tree | None:
     """One parse within its allowance; None when it was given up. `old` is already edited to fit `data`."""
     if not language.survives(data):

@@ -14,7 +14,7 @@ from ..tokens import COMMIT_THRESHOLD, Manifest
 
 RENOISE_THRESHOLD = 0.1
 WIDE_MARGIN = 0.3
-LEFT_STEPS = 8
+LEFT_STEPS = 8  # of which a line takes six or seven (`tests/quality/infilling.csv`)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_a_case_typed_into_a_large_file_reads_the_same_when_its_tree_is_not_wait
         at += len(piece)
     at -= len(piece)
     expected = choose_span(Syntax.parse(opened.text, case.language_id), at)
-    monkeypatch.setattr(syntax, "STANDING_SECONDS", 0.0)
+    monkeypatch.setattr(syntax, "STANDING_SECONDS", -1.0)
     assert opened.standing is not opened
     assert choose_span(opened, at) == expected
 

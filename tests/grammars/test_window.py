@@ -1,5 +1,7 @@
 """A large text whose tree takes longer than a request should wait: what is read around the cursor instead."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from midspan.grammars import Syntax, choose_span, new_errors, syntax
 from midspan.grammars.outline import outline
 from midspan.grammars.syntax import SMALL
 from midspan.grammars.window import LIMIT, near
+from tree_sitter import Tree
 
 from .documents import CODE, TEXTS, edits
 from .test_syntax import assert_equals_a_fresh_parse
@@ -17,7 +20,7 @@ LARGE = ("class A:\n" + METHOD * 10 + "\n") * 60
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syntax, "STANDING_SECONDS", 0.0)
+    monkeypatch.setattr(syntax, "STANDING_SECONDS", -1.0)
 
 
 def typed_into(text: str, at: int, typed: str, language_id: str = "python") -> Syntax:
@@ -70,12 +73,43 @@ def test_there_a_broken_fill_is_found_and_a_sound_one_is_none():
     assert broken("c)\n    return = 1")
 
 
+def test_a_tree_that_did_not_catch_up_is_not_waited_for_until_one_does(monkeypatch: pytest.MonkeyPatch):
+    allowed: list[float | None] = []
+    run = syntax._run
+
+    def recorded(*parse: Any) -> Tree | None:
+        allowed.append(parse[3] if len(parse) > 3 else None)
+        return run(*parse)
+
+    monkeypatch.setattr(syntax, "STANDING_SECONDS", -1.0)
+    monkeypatch.setattr(syntax, "LATER_SECONDS", -2.0)
+    monkeypatch.setattr(syntax, "_run", recorded)
+    at = len(LARGE) // 2
+
+    def attempts(text: Syntax) -> int:
+        allowed.clear()
+        assert text.standing is not text
+        return len(allowed)
+
+    text = typed_into(LARGE, at, "b")
+    assert attempts(text) == 1
+    text.catch_up(lambda: True)  # called away: that says nothing of the tree
+    text = text.edited(at, at, "b")
+    assert attempts(text) == 1
+    text.catch_up()
+    text = text.edited(at, at, "b")
+    assert attempts(text) == 0
+    monkeypatch.setattr(syntax, "LATER_SECONDS", 60.0)
+    text.catch_up()
+    assert attempts(text.edited(at, at, "b")) == 1
+
+
 @pytest.mark.parametrize("language_id", ["python", "typescript", "c", "yaml"])
 @settings(max_examples=10)
 @given(st.data())
 def test_any_edits_and_any_cursor(language_id: str, data: st.DataObject):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(syntax, "STANDING_SECONDS", 0.0)
+        patch.setattr(syntax, "STANDING_SECONDS", -1.0)
         patch.setattr(syntax, "REPARSE_SECONDS", 60.0)
         code = CODE[language_id]
         text = Syntax.parse(code * (1 + SMALL // len(code)), language_id)

@@ -1,12 +1,17 @@
-"""A real server process, spoken to over its pipes."""
+"""A real server process, spoken to over its pipes; and a session in this one."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from midspan.lsp import worker
+from midspan.lsp.cache import prefetch
 from midspan.lsp.wire.client import Client
+
+from .given import Editor, Given, Story
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": os.devnull}  # where no midspan.toml of a user's is
 
@@ -60,3 +65,26 @@ def enduring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     yield client
     assert client.shut_down() == 0, "the tests left it in good health"
     launcher.close()
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Runs a story with an editor whose session loads the given engine."""
+    monkeypatch.setattr(prefetch, "STILL", 0.02)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    def run(story: Story, table: dict[str, str], **options: Any) -> None:
+        async def main() -> None:
+            engine = Given(table)
+            monkeypatch.setattr(worker, "load_engine", lambda spec, on_progress: engine)
+            editor = Editor(engine, **options)
+            editor.session.start()
+            try:
+                await story(editor)
+            finally:
+                engine.gate.set()
+                editor.session.stop()
+
+        asyncio.run(main())
+
+    return run

@@ -1,118 +1,16 @@
 """The session's life with an engine whose answers and pace are given: what is computed, when, and what is not."""
 
 import asyncio
-import threading
-import time
-from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
-from midspan.engine import Candidate, EngineError, Infill, InfillRequest
-from midspan.engine.engine import Limits
+from midspan.engine import EngineError, Infill, InfillRequest
 from midspan.grammars import syntax
 from midspan.lsp import worker
-from midspan.lsp.cache import prefetch
 from midspan.lsp.complete import Outcome
-from midspan.lsp.documents import Change
-from midspan.lsp.session import Listener, Session
 
-URI = "file:///project/code.py"
+from .given import URI, Editor, Given, Live
 
-
-class Given:
-    """An engine that answers from a table: the end of the prefix → the fill. `gate` holds it up."""
-
-    name = "given"
-    follows_instructions = False
-    limits = Limits(464, 48, (32,))
-
-    def __init__(self, table: dict[str, str]) -> None:
-        self.table = table
-        self.asked: list[str] = []  # the ends of the prefixes
-        self.begun = threading.Semaphore(0)
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def infill(self, request: InfillRequest) -> Infill:
-        self.asked.append(request.prefix[-12:])
-        self.begun.release()
-        while not self.gate.wait(0.002):
-            if request.cancelled():
-                return Infill("", (), (), 1, "cancelled", {}, 0.0)
-        found = [fill for end, fill in self.table.items() if request.prefix.endswith(end)]
-        texts = found[-1].split("|") if found else [""]
-        candidates = tuple(Candidate(text, (), frozenset({"canvas"}), probability=0.9) for text in texts)
-        return Infill(texts[0], (), (), 1, "converged", {}, 0.9, "canvas", candidates)
-
-
-class Editor:
-    """One document, its text typed into it, and a session."""
-
-    def __init__(self, engine: Given, **options: Any) -> None:
-        self.engine = engine
-        self.states: list[tuple[str, str]] = []
-        self.troubles: list[str] = []
-        state = lambda kind, message: self.states.append((kind, message))  # noqa: E731
-        self.session = Session(Listener(state=state, trouble=self.troubles.append))
-        self.session.initialize({"diskCache": False, "deadline": 30, "debounce": 0, **options}, [])
-        self.version = 1
-
-    def open(self, marked: str) -> None:
-        self.column = len(marked.partition("║")[0])
-        self.text = marked.replace("║", "")
-        self.session.documents.open(URI, "python", self.version, self.text)
-
-    def become(self, marked: str) -> None:
-        """The text, of one line or more, and the cursor, all at once."""
-        self.column = len(marked.partition("║")[0])
-        self.text = marked.replace("║", "")
-        self.version += 1
-        self.session.change(URI, self.version, [Change(self.text)])
-
-    async def ask(self, invoked: bool = False) -> Outcome:
-        document = self.session.documents.get(URI)
-        assert document is not None
-        request = self.session.request(URI, document.position(self.column), invoked)
-        assert request is not None
-        if request.outcome is not None:
-            return self.session.settle(request, request.outcome)
-        return await self.session.suggest(request)
-
-    async def until(self, satisfied: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + 20
-        while not satisfied():
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.005)
-
-
-Story = Callable[[Editor], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Runs a story with an editor whose session loads the given engine."""
-    monkeypatch.setattr(prefetch, "STILL", 0.02)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-
-    def run(story: Story, table: dict[str, str], **options: Any) -> None:
-        async def main() -> None:
-            engine = Given(table)
-            monkeypatch.setattr(worker, "load_engine", lambda spec, on_progress: engine)
-            editor = Editor(engine, **options)
-            editor.session.start()
-            try:
-                await story(editor)
-            finally:
-                engine.gate.set()
-                editor.session.stop()
-
-        asyncio.run(main())
-
-    return run
-
-
-Live = Callable[..., None]
 STILL = 0.3  # seconds in which what is not to happen would have happened
 
 
@@ -280,32 +178,6 @@ def test_no_prefetch_where_it_is_off_or_nobody_would_see_it(live: Live, options:
 # -- debounce
 
 
-def test_a_large_file_s_tree_is_made_when_the_answer_is_out(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    far = "def f(a):\n    return [a]\n\n\n" * 1000
-    parsed_before: list[bool] = []
-
-    async def story(editor: Editor) -> None:
-        def parsed() -> bool:
-            return "tree" in vars(editor.session._syntaxes[URI][1])
-
-        def infill(request: InfillRequest) -> Infill:
-            parsed_before.append(parsed())
-            return Given.infill(editor.engine, request)
-
-        editor.open(far + "x = ║\n" + far)
-        await editor.ask(invoked=True)
-        monkeypatch.setattr(syntax, "STANDING_SECONDS", 0.0)
-        monkeypatch.setattr(syntax, "LATER_SECONDS", 60.0)
-        monkeypatch.setattr(editor.engine, "infill", infill)
-        editor.become(far + "x = [║\n" + far)
-        outcome = await editor.ask(invoked=True)
-        assert outcome.suggestion is not None and outcome.suggestion.text == "1]"
-        await editor.until(parsed)
-        assert parsed_before == [False]
-
-    live(story, {"x = [": "1]"})
-
-
 def test_a_burst_of_keys_is_one_computation(live: Live) -> None:
     async def story(editor: Editor) -> None:
         editor.open("║\n")
@@ -324,6 +196,35 @@ def test_a_burst_of_keys_is_one_computation(live: Live) -> None:
         assert len(editor.engine.asked) < len(answers)
 
     live(story, {}, debounce=1000)
+
+
+# -- large files
+
+
+def test_a_large_file_s_tree_is_made_when_the_answer_is_out(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = "def f(a):\n    return [a]\n\n\n" * 1000
+    parsed_before: list[bool] = []
+
+    async def story(editor: Editor) -> None:
+        def parsed() -> bool:
+            return "tree" in vars(editor.session._syntaxes[URI][1])
+
+        def infill(request: InfillRequest) -> Infill:
+            parsed_before.append(parsed())
+            return Given.infill(editor.engine, request)
+
+        editor.open(far + "x = ║\n" + far)
+        await editor.ask(invoked=True)
+        monkeypatch.setattr(syntax, "STANDING_SECONDS", -1.0)
+        monkeypatch.setattr(syntax, "LATER_SECONDS", 60.0)
+        monkeypatch.setattr(editor.engine, "infill", infill)
+        editor.become(far + "x = [║\n" + far)
+        outcome = await editor.ask(invoked=True)
+        assert outcome.suggestion is not None and outcome.suggestion.text == "1]"
+        await editor.until(parsed)
+        assert parsed_before == [False]
+
+    live(story, {"x = [": "1]"})
 
 
 # -- the model's life

@@ -115,21 +115,21 @@ def measure(
     found = cases(split, gaps.kind, round(gaps.share * n_cases), seed, language=gaps.language)
     truths = [case.truth for case in found]
     infills: list[Infill] = []
-    canvas: list[Infill] = []
-    alone: list[Infill] = []
+    canvas_alone: list[Infill] = []
+    file_alone: list[Infill] = []
     seconds: list[float] = []
     for case in track(found, description=f"{gaps.language} {gaps.kind}: {len(found)} gaps", console=console):
         one_line = gaps.kind != "lines"
         request = InfillRequest(case.prefix, case.suffix, 32 if one_line else 64, one_line)
-        canvas.append(engine.infill(replace(request, method=engine.method.alone)))
-        alone.append(engine.infill(request))
+        canvas_alone.append(engine.infill(replace(request, method=engine.method.alone)))
+        file_alone.append(engine.infill(request))
         start = time.perf_counter()
         infills.append(engine.infill(replace(request, library=case.library)))
         seconds.append(time.perf_counter() - start)
     fills = {name: [fill(case) for case in found] for name, fill in BASELINES.items()}
-    fills["canvas alone"] = [infill.text for infill in canvas]
+    fills["canvas alone"] = [infill.text for infill in canvas_alone]
     fills |= {source: [best_of(infill, source) for infill in infills] for source in SOURCES}
-    fills[f"{engine.name}, file alone"] = [infill.text for infill in alone]
+    fills[f"{engine.name}, file alone"] = [infill.text for infill in file_alone]
     fills[engine.name] = [infill.text for infill in infills]
     head: dict[str, object] = {"language": gaps.language, "gap": gaps.kind, "gaps": len(found)}
     rows = [{**head, "fill": name, **scores(texts, truths)} for name, texts in fills.items()]

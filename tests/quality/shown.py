@@ -249,7 +249,7 @@ def main() -> int:
     if chosen.log and chosen.log.exists():
         lines = chosen.log.read_text(encoding="utf-8").splitlines()
         done = {one.task: one for one in (Verdict(**json.loads(line)) for line in lines)}
-    syntax.STANDING_SECONDS = 0.0  # what is not there is not waited for
+    syntax.STANDING_SECONDS = -1.0  # what is not there is not waited for
     cases = [case for group in every_case(chosen.folder).values() for case in group[: chosen.gaps]]
     engine = Engine.load(chosen.model, threads=chosen.threads)
     verdicts: list[Verdict] = []
