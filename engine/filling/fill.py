@@ -25,6 +25,7 @@ from .drafts import CANVAS, evidence, surprise
 from .gap import Candidate, Gap, calmness, merged
 from .gate import Gate, Signs
 from .method import Method
+from .openings.kinds import fitting, telling
 from .proposals import Proposals
 
 REPAIR = "repair"
@@ -170,6 +171,8 @@ class Filler:
         unscored = [one for one in candidates if one.signs is None]
         right = gap.frame.pinned_ids[:RIGHT_TOKENS]
         scores = evidence(self._network, gap.cache, gap.frame.prefix_ids, [one.ids for one in unscored], right)
+        found = gap.openings if gate is not None else []
+        places = [fitting(found, one.text) for one in unscored]
         signs = [
             Signs(
                 sources=one.sources,
@@ -179,8 +182,14 @@ class Filler:
                 match=one.match,
                 calm=calmness(one.denoised, self._alphabet) if one.denoised else 0.0,
                 empty=not one.text.strip(),
+                opening=found[place].kind if place is not None else "",
+                place=place or 0,
+                against=place is None and telling(found),
+                misfit=gap.surroundings.misfit(one.text),
+                repeats=gap.surroundings.repeats(one.text),
+                busies=gap.surroundings.busies(one.text),
             )
-            for one, (right_score, mean) in zip(unscored, scores, strict=True)
+            for one, (right_score, mean), place in zip(unscored, scores, places, strict=True)
         ]
         judged = [one for one in candidates if one.signs is not None]
         judged += [replace(one, signs=sign) for one, sign in zip(unscored, signs, strict=True)]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..cache import KVCache
 from ..denoise import Alphabet, Denoised
 from ..prompts.framed import Framed
 from .gate import Signs
+from .openings.kinds import openings
+from .openings.line import Opening
+from .openings.shape import Surroundings
 
 OPEN_END = 1.0  # nats; stands for the end of a text that fills its gap to the last slot: it was not seen to end
 
@@ -36,6 +40,15 @@ class Gap:
     draft: str = ""
     check: Check | None = None
     library: tuple[str, ...] = ()
+
+    @cached_property
+    def openings(self) -> list[Opening]:
+        """How its line may begin, by what the text on both sides uses."""
+        return openings(self.prefix, self.suffix, self.library)
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        return Surroundings.of(self.prefix, self.suffix)
 
     def suspects(self, text: str) -> Sequence[tuple[int, int]]:
         """What `check` says about the gap's text as the network writes it, healed seams included."""

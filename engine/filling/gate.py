@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..checkpoints.checkpoint import read_json
 from ..errors import EngineError
+from .openings.kinds import KINDS
 
 GATE = "gate.json"
 FEATURES = (
@@ -30,14 +31,19 @@ FEATURES = (
     "library_match",  # the same of a copy from another file alone
     "empty",
     "length",  # log(1 + tokens)
-    "opening",  # begins by declaring what is used below
+    *KINDS,  # 1, a half, a third: it has the first, second, third opening that was proposed, which is of this kind
+    "against",  # telling openings were proposed, and it has none of them
+    "misfit",  # what stands around the gap does not allow it
+    "repeats",  # it is the line above or below
+    "busies",  # mentions a name that nothing else uses
     "calm",  # exp(-mean entropy) of the canvas that gave this text
 )
 
 
 @dataclass(frozen=True)
 class Signs:
-    """What is known about one candidate; sources: who proposed this very text."""
+    """What is known about one candidate; sources: who proposed this very text; opening, place: of which kind the
+    opening is that it has, and which one of them; against: it has none of those that were proposed."""
 
     sources: frozenset[str]
     right: float
@@ -46,6 +52,12 @@ class Signs:
     match: int = 0
     calm: float = 0.0
     empty: bool = False
+    opening: str = ""
+    place: int = 0
+    against: bool = False
+    misfit: bool = False
+    repeats: bool = False
+    busies: bool = False
 
 
 def features(signs: Sequence[Signs]) -> list[list[float]]:
@@ -69,7 +81,11 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
                 0.0 if own else math.log1p(one.match),
                 float(one.empty),
                 math.log1p(one.n_tokens),
-                float("opening" in one.sources),
+                *(float(one.opening == kind) / (1 + one.place) for kind in KINDS),
+                float(one.against),
+                float(one.misfit),
+                float(one.repeats),
+                float(one.busies),
                 one.calm,
             ]
         )

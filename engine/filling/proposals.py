@@ -20,10 +20,10 @@ from .copies import REACH, Draft, Library, copies
 from .drafts import CAUSAL, causal
 from .gap import Candidate, Gap
 from .ngrams import NGrams
-from .openings import OPENING, openings
 
-N_COPIES, N_LIBRARY = 4, 3
+N_COPIES, N_LIBRARY, N_BEGUN = 4, 3, 2
 KEPT_LIBRARIES = 4
+OPENING = "opening"  # who proposed a text: a line that begins by declaring what is used elsewhere
 BORDER = -1  # among token ids: where the gap is
 _WORD = re.compile(r"\w+")
 MOST_CHARACTERS = 8  # of a copy, per slot of the gap
@@ -45,14 +45,26 @@ class Proposals:
         found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
         ngrams = NGrams(self._file_ids(gap))
         found += self._written(gap, ngrams, "", patience)
-        for opening in openings(gap.prefix, gap.suffix):
-            found += self._written(gap, ngrams, opening.text, patience)
+        for opening in gap.openings:
+            if opening.text:
+                found += self._written(gap, ngrams, opening.text, patience)
+                found += self._begun(gap, opening.text)
             if opening.line:
                 found.append(Candidate(opening.line, self._ids(gap, opening.line), frozenset((OPENING,))))
         if gap.single_line and gap.suffix.split("\n", 1)[0].strip():
             found += [self._upto(gap, one, at) for one in found if 0 < (at := unopened(one.text)) < len(one.text)]
             found += [self._upto(gap, one, at) for one in found if (at := met(one.text, gap.suffix)) < len(one.text)]
         return found
+
+    def _begun(self, gap: Gap, opening: str) -> list[Candidate]:
+        """What lines that begin alike go on with, here and in other files."""
+        prefix, length = gap.prefix + opening, len(opening.strip())
+        drafts = copies(prefix, gap.suffix, N_BEGUN)
+        if gap.library:
+            drafts += self._libraries(gap.library).copies(prefix, gap.suffix, N_BEGUN)
+        whole = [replace(draft, text=opening + draft.text) for draft in drafts if draft.match >= length]
+        found = [self._copied(gap, draft) for draft in whole if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
+        return [replace(one, sources=one.sources | {OPENING}) for one in found]
 
     def _written(self, gap: Gap, ngrams: NGrams, opening: str, patience: Patience) -> list[Candidate]:
         """What the causal mode writes behind the opening, as far as the gap may go."""

@@ -2,7 +2,8 @@
 
 Asks the engine for gaps of which the truth is known and learns from every candidate whether it was exactly right:
 logistic regression by Newton's method, with a small ridge. Most gaps come with the files beside theirs, as in a
-workspace, some alone. Writes `gate.json` into the checkpoint directory.
+workspace, some alone. Lines of which openings are proposed (`filling/openings`) are few, so more of them are asked for
+than come by chance. Writes `gate.json` into the checkpoint directory.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from rich.progress import track
 from .. import bundled
 from ..engine import Engine, InfillRequest
 from ..filling.gate import FEATURES, GATE, features
+from ..filling.openings.kinds import openings, telling
 from .cases import cases
 
 RIDGE = 1.0
 SHARES = {"python": 0.5, "javascript": 0.1, "typescript": 0.1, "go": 0.1, "rust": 0.1, "cpp": 0.1}
 ALONE = 4  # one gap in so many is filled as if no file stood beside its own
+OPENED = 0.4  # of the number of cases, lines that openings say something about, on top
+LOOKED_AT = 20  # lines among which one of those is looked for
 
 
 def fit(rows: np.ndarray, right: np.ndarray, n_steps: int = 50) -> np.ndarray:
@@ -56,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for kind in ("rest", "line")
         for case in cases("tune", kind, round(share * args.cases / 2), seed=1, language=language)
     ]
+    n_opened = round(OPENED * args.cases)
+    lines = cases("tune", "line", LOOKED_AT * n_opened, seed=2)
+    found += [case for case in lines if telling(openings(case.prefix, case.suffix, case.library))][:n_opened]
     for number, case in enumerate(track(found, description="tune")):
         library = case.library if number % ALONE else ()
         infill = engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=32, library=library))

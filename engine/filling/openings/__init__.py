@@ -1,0 +1,1 @@
+"""What may stand in a missing line, by the names that the text around it uses."""
