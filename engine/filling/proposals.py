@@ -58,11 +58,13 @@ class Proposals:
 
     def _begun(self, gap: Gap, opening: str) -> list[Candidate]:
         """What lines that begin alike go on with, here and in other files."""
-        prefix, length = gap.prefix + opening, len(opening.strip())
-        drafts = copies(prefix, gap.suffix, N_BEGUN)
-        if gap.library:
+        begun, prefix = opening.strip(), gap.prefix + opening
+        drafts: list[Draft] = []
+        if begun in gap.prefix[-REACH:] or begun in gap.suffix[:REACH]:
+            drafts += copies(prefix, gap.suffix, N_BEGUN)
+        if any(begun in text for text in gap.library):
             drafts += self._libraries(gap.library).copies(prefix, gap.suffix, N_BEGUN)
-        whole = [replace(draft, text=opening + draft.text) for draft in drafts if draft.match >= length]
+        whole = [replace(draft, text=opening + draft.text) for draft in drafts]
         found = [self._copied(gap, draft) for draft in whole if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
         return [replace(one, sources=one.sources | {OPENING}) for one in found]
 

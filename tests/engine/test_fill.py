@@ -13,6 +13,7 @@ from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import Alphabet, Denoised
 from midspan.engine.filling.gap import OPEN_END, Candidate, Gap, calmness, merged
 from midspan.engine.filling.gate import FEATURES, GUESS, Gate, Signs, features
+from midspan.engine.filling.openings.shape import Surroundings
 from midspan.engine.filling.proposals import cuts, met, unopened
 from midspan.engine.prompts.framed import Framed
 from midspan.engine.sampler import Noise
@@ -89,6 +90,26 @@ def test_a_line_that_declares_what_is_used_below_is_among_the_candidates(engine:
     assert all(text.startswith("    out =") for text in written)
     begun = replace(request, prefix=request.prefix + "    ")
     assert "out = []" in {one.text for one in engine.infill(begun).candidates}
+
+
+def test_an_opening_goes_on_as_lines_do_that_begin_alike(engine: Engine) -> None:
+    above = "def g(\n    two: int = 2,\n):\n    return two\n\n\ndef f(\n    one,\n    "
+    request = InfillRequest(above, "\n):\n    return one + two\n")
+    sources = {one.text: one.sources for one in engine.infill(request).candidates}
+    assert {"copy", "opening"} <= sources["two: int = 2,"]
+    beside = InfillRequest(
+        "import os\n", "\n\n\ndef f():\n    return Path(os.sep)\n", library=("from pathlib import Path\n",)
+    )
+    assert "from pathlib import Path" in {one.text for one in engine.infill(beside).candidates}
+
+
+def test_what_cannot_stand_in_a_gap_is_told_to_the_gate(engine: Engine) -> None:
+    request = InfillRequest("def f(x):\n    if x:\n        return 1\n    ", "\n        return 2\n")
+    signs = {one.text: one.signs for one in engine.infill(request).candidates if one.signs}
+    assert signs["else:"].opening == "block" and not signs["else:"].misfit
+    gap = Surroundings.of(request.prefix, request.suffix)
+    assert [one.misfit for one in signs.values()] == [gap.misfit(text) for text in signs]
+    assert [one.repeats for one in signs.values()] == [gap.repeats(text) for text in signs]
 
 
 @pytest.mark.parametrize(
