@@ -23,7 +23,7 @@ from .ngrams import NGrams
 
 N_COPIES, N_LIBRARY, N_BEGUN = 4, 3, 2
 KEPT_LIBRARIES = 4
-OPENING = "opening"  # who proposed a text: a line that begins by declaring what is used elsewhere
+OPENING = "opening"  # who proposed a text: a line that begins as the text around it asks for
 BORDER = -1  # among token ids: where the gap is
 _WORD = re.compile(r"\w+")
 MOST_CHARACTERS = 8  # of a copy, per slot of the gap

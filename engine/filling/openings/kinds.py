@@ -1,7 +1,7 @@
-"""How a missing line may begin: by declaring what the text around it uses and nothing declares.
+"""How a missing line may begin, by what the text around it uses, repeats or leaves open.
 
-Only who sees both sides of a gap can know that. Read off the text alone; knows nothing of networks, tokens or any one
-language's syntax.
+Only who sees both sides of a gap can know that. Read off the text alone, most of it as Python writes it, some as other
+languages do too; knows nothing of networks or tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .definitions import DEFINITION, definitions
 from .imports import IMPORT, imports
 from .kept import KEPT, kept
 from .line import MissingLine, Opening
-from .locals import LOCAL, locals
+from .locals import LOCAL, declarations
 from .parameters import PARAMETER, parameters
 from .quotes import QUOTE, quotes
 from .series import SERIES, series
@@ -32,7 +32,7 @@ def openings(prefix: str, suffix: str, library: tuple[str, ...] = ()) -> list[Op
         return marks
     following, missing = [*series(line), *kept(line)], parameters(line)
     if missing is None:
-        missing = imports(line, library) or [*attributes(line), *definitions(line), *blocks(line), *locals(line)]
+        missing = imports(line, library) or [*attributes(line), *definitions(line), *blocks(line), *declarations(line)]
     return [*following, *missing][:MOST]
 
 

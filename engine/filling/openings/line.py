@@ -1,6 +1,6 @@
 """A line that is missing, what stands around it, and how it may begin.
 
-What is a block is told by indentation. Knows nothing of networks, tokens or any one language's syntax.
+What is a block is told by indentation. Knows nothing of networks or tokens.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Opening:
         text, begun = text.strip(), self.text.strip()
         if not begun:
             return text == self.line.strip()
-        return text.startswith(begun) and not (begun[-1:].isalnum() and re.match(r"\w", text[len(begun) :]))
+        return text.startswith(begun) and not re.match(r"\w\w", begun[-1] + text[len(begun) :])
 
 
 @dataclass(frozen=True)

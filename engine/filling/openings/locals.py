@@ -28,7 +28,7 @@ VALUES = (
 """How a name is used below, and what it must then be to begin with: in most languages written alike."""
 
 
-def locals(line: MissingLine, limit: int = 2) -> list[Opening]:
+def declarations(line: MissingLine, limit: int = 2) -> list[Opening]:
     """`name =` in the file's own manner, or `for name in` where the next line is further in, for the names that are
     used first below. None where the file declares nothing that could be followed."""
     deeper = line.inner > line.margin
