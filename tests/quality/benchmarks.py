@@ -8,6 +8,8 @@ way of a keystroke, `complete`: syntax chooses the span, the engine fills it, th
 shipped, once whatever the confidence; beside it the canvas alone, without drafts, and the empty fill. No gap's true
 length is told. Answers are kept in a journal, so an interrupted run goes on. Writes `benchmarks.csv`.
 
+The random spans are also told apart by their length, SHORT characters or more.
+
 pass and exact count a gap without a suggestion as an empty fill; pass_shown is over the gaps with one. The interval is
 of a bootstrap over problems, 95 %, for the spans of one problem are much alike.
 """
@@ -48,6 +50,7 @@ HUMAN_EVAL = {
 SAFIM = ("block", "control")
 SETS = (*HUMAN_EVAL, *(f"safim-{part}" for part in SAFIM))
 FIELDS = ("set", "tasks", "fill", "shown", "pass", "low", "high", "exact", "pass_shown", "steps", "cpu_ms")
+SHORT = 20  # characters
 REPEATS = 1000
 
 
@@ -172,6 +175,21 @@ def measured(folder: Path, name: str, tasks: Sequence[Task], fill: str, given: S
     }
 
 
+def by_length(
+    folder: Path, name: str, tasks: Sequence[Task], answers: dict[str, list[dict]]
+) -> list[dict[str, object]]:
+    """Rows of the short gaps and of the long ones alone. The light set's are long: half of them over 67 characters."""
+    rows = []
+    for label, short in ((f"{name}, to {SHORT}", True), (f"{name}, over {SHORT}", False)):
+        places = [i for i, task in enumerate(tasks) if (len(task.truth) <= SHORT) == short]
+        kept = [tasks[i] for i in places]
+        rows += [
+            {**measured(folder, name, kept, way, [given[i] for i in places]), "set": label}
+            for way, given in answers.items()
+        ]
+    return rows
+
+
 def answered(journal: Journal, name: str, fill_name: str, fill: Fill, task: Task) -> dict:
     done = journal.get(name, fill_name, task.name)
     if done is None:
@@ -213,6 +231,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for way, fill in ways.items():
                 answers[way].append(answered(journal, name, way, fill, task))
         rows += [measured(folder, name, tasks, way, given) for way, given in answers.items()]
+        if name == "random-span":
+            rows += by_length(folder, name, tasks, answers)
         if not args.no_write:
             sheet.write(CSV, rows, FIELDS)
     sheet.show(rows, FIELDS, console)
