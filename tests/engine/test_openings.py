@@ -134,6 +134,13 @@ def test_a_mark_without_its_pair_is_written() -> None:
     assert proposed('def f():\n    """Says\n    ║\n    what.\n    """\n    return 1\n') == []
 
 
+def test_a_mark_that_is_left_open_elsewhere_is_not_closed_here() -> None:
+    below = 'def g():\n    """Says\n    what.\n\n    return 1\n'
+    assert proposed("def f():\n    a = 1\n    ║\n    return a\n\n\n" + below) == []
+    assert not around("def f():\n    a = 1\n    ║\n    return a\n\n\n" + below).misfit("b = 1")
+    assert proposed(below + "\n\ndef f():\n    a = 1\n    ║\n    return a\n") == []
+
+
 # --- whether a text can stand there
 
 
