@@ -8,7 +8,7 @@ way of a keystroke, `complete`: syntax chooses the span, the engine fills it, th
 shipped, once whatever the confidence; beside it the canvas alone, without drafts, and the empty fill. No gap's true
 length is told. Answers are kept in a journal, so an interrupted run goes on. Writes `benchmarks.csv`.
 
-The random spans are also told apart by their length, SHORT characters or more.
+Random spans are also told apart by their length, up to SHORT characters or over it.
 
 pass and exact count a gap without a suggestion as an empty fill; pass_shown is over the gaps with one. The interval is
 of a bootstrap over problems, 95 %, for the spans of one problem are much alike.
@@ -178,7 +178,7 @@ def measured(folder: Path, name: str, tasks: Sequence[Task], fill: str, given: S
 def by_length(
     folder: Path, name: str, tasks: Sequence[Task], answers: dict[str, list[dict]]
 ) -> list[dict[str, object]]:
-    """Rows of the short gaps and of the long ones alone. The light set's are long: half of them over 67 characters."""
+    """Rows of the short gaps and of the long ones alone."""
     rows = []
     for label, short in ((f"{name}, to {SHORT}", True), (f"{name}, over {SHORT}", False)):
         places = [i for i, task in enumerate(tasks) if (len(task.truth) <= SHORT) == short]
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for way, fill in ways.items():
                 answers[way].append(answered(journal, name, way, fill, task))
         rows += [measured(folder, name, tasks, way, given) for way, given in answers.items()]
-        if name == "random-span":
+        if name.startswith("random-span"):
             rows += by_length(folder, name, tasks, answers)
         if not args.no_write:
             sheet.write(CSV, rows, FIELDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from .line import MissingLine, Opening, margin
+from .line import MissingLine, Opening, margin, nearest
 
 BLOCK = "block"
 
@@ -41,7 +41,7 @@ def _opening(blank: str, text: str) -> Opening:
 
 def _before(line: MissingLine) -> str:
     """What opened the block that ends right above the gap; empty if none does."""
-    last = next((one for one in reversed(line.above) if one.strip()), "")
+    last = nearest(reversed(line.above))
     if margin(last) <= line.margin:
         return ""
     opener = next((one for one in reversed(line.above) if one.strip() and margin(one) <= line.margin), "")

@@ -6,7 +6,7 @@ What is a block is told by indentation. Knows nothing of networks or tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,24 +81,24 @@ class MissingLine:
     @cached_property
     def up(self) -> str:
         """The nearest line above that is not blank, without its margin; empty where there is none."""
-        return next((line.strip() for line in reversed(self.above) if line.strip()), "")
+        return nearest(reversed(self.above)).strip()
 
     @cached_property
     def down(self) -> str:
         """As `up`, below."""
-        return next((line.strip() for line in self.below if line.strip()), "")
+        return nearest(self.below).strip()
 
     @cached_property
     def inner(self) -> int:
         """Indentation of the next line of code."""
-        return margin(next((line for line in self.below if line.strip()), ""))
+        return margin(nearest(self.below))
 
     @cached_property
     def margin(self) -> int:
         """Indentation of the line, as far as it can be told."""
         if self.head or self.before.endswith("\n\n\n"):  # two blank lines end what was indented
             return len(self.head)
-        last = next((line for line in reversed(self.above) if line.strip()), "")
+        last = nearest(reversed(self.above))
         return self.inner if last.rstrip().endswith(OPENERS) else min(margin(last), self.inner)
 
     @cached_property
@@ -116,7 +116,7 @@ class MissingLine:
                 break
             yield line
 
-    def scope(self) -> tuple[str, str]:
+    def split(self) -> tuple[str, str]:
         """What stands above as (outside of, inside of) the function around the line, its header inside."""
         at = self.header
         if at is None:
@@ -136,6 +136,11 @@ class MissingLine:
         return None
 
 
+def nearest(lines: Iterable[str]) -> str:
+    """The first of them that is not blank; empty where all are."""
+    return next((line for line in lines if line.strip()), "")
+
+
 def margin(line: str) -> int:
     return len(line) - len(line.lstrip())
 
@@ -147,9 +152,7 @@ def swapped(text: str, name: str, other: str) -> str:
 
 def _in_prose(before: str, below: str) -> bool:
     """Whether the gap is in a docstring or a block comment, as far as their marks say."""
-    if before.count('"""') % 2 or before.count("'''") % 2:
-        return True
-    if below.count('"""') % 2 or below.count("'''") % 2:
+    if any(text.count(mark) % 2 for text in (before, below) for mark in names.MARKS):
         return True
     end, start = below.find("*/"), below.find("/*")
     return end >= 0 and not 0 <= start < end

@@ -36,7 +36,7 @@ def declarations(line: MissingLine, limit: int = 2) -> list[Opening]:
     if manner is None or line.inner < line.margin:
         return []
     code = names.code("\n".join(line.block()))
-    outer, scope = line.scope()
+    outer, scope = line.split()
     below = names.outermost(line.after.partition("\n")[2][:NEAR])
     seen = names.WORDS | set(names.WORD.findall(names.code(scope))) | names.known(outer[-NEAR:]) | names.declared(below)
     found = []

@@ -10,6 +10,9 @@ import keyword
 import re
 from collections.abc import Iterator
 
+MARKS = ('"""', "'''")
+"""Of texts over several lines."""
+
 LONGEST_LIST = 80  # characters of names that are declared together
 
 WORD = re.compile(r"(?<![\w.$@])[A-Za-z_]\w*+(?![\"'])")
@@ -38,6 +41,7 @@ _BOUND = (
 _HEADER = re.compile(r"\b(?:def|function|func|fn|fun)\b[^(\n]*\(")
 _IMPORTED = re.compile(r"^[ \t]*(?:from[ \t]+\S+[ \t]+)?import[ \t]*(?:\(([^)]*)\)|([^\n(]+))", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_ITEM = re.compile(r"(?:^|,)\s*[*&.]*([A-Za-z_]\w*)", re.MULTILINE)
 _BRACKET = re.compile(r"[()\[\]{}]")
 
 _OTHERS = """
@@ -76,6 +80,11 @@ def bound(code: str) -> set[str]:
 def imported(code: str) -> set[str]:
     """Names that Python's imports bring, those over several lines too."""
     return {name for match in _IMPORTED.finditer(code) for name in _NAME.findall(match[1] or match[2])}
+
+
+def items(listed: str) -> list[str]:
+    """The name that each item of a list of parameters begins with."""
+    return _ITEM.findall(listed)
 
 
 def closing(code: str, start: int = 0) -> int:

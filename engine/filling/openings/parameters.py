@@ -12,7 +12,6 @@ LONGEST_HEADER = 40  # lines above the gap
 LONGEST_BODY = 200  # lines
 
 _HEADER = re.compile(r"^[ \t]*(?:[a-z]+[ \t]+)*(?:def|function|func|fn|fun)\b[^(\n]*\(", re.MULTILINE)
-_ITEM = re.compile(r"(?:^|,)\s*[*&.]*([A-Za-z_]\w*)", re.MULTILINE)
 _USED = re.compile(r"(?<![\w.])([A-Za-z_]\w*+)(?![\"']|\s*=(?!=))")
 _OUTERMOST = re.compile(r"^(?:async[ \t]+)?(?:(?:def|class|function|const|let|var)[ \t]+)?([A-Za-z_]\w*)", re.MULTILINE)
 
@@ -31,7 +30,7 @@ def parameters(line: MissingLine, limit: int = 2) -> list[Opening] | None:
     if end < 0:
         return None
     body = _body(below[end:], margin(headers[-1][0].lstrip("\n")))
-    seen = names.WORDS | set(_ITEM.findall(begun)) | set(_ITEM.findall(below[:end]))
+    seen = names.WORDS | set(names.items(begun)) | set(names.items(below[:end]))
     seen |= names.declared(body) - set(re.findall(r"[(,]\s*(\w+)\s*=(?!=)", body))
     seen |= set(_OUTERMOST.findall(line.code)) | names.imported(line.code)
     free = dict.fromkeys(name for name in _USED.findall(body) if name not in seen)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from .line import Opening, margin
+from . import names
+from .line import Opening, margin, nearest
 
 QUOTE = "quote"
-MARKS = ('"""', "'''")
 LONGEST = 40  # lines between a mark and the gap; what is left open further away, is so for another reason
 _BEFORE_TEXT = (":", "(", "[", "{", ",", "=")  # what the line above ends with where a text may begin
 _OUTER = re.compile(r"\s*(?:@|(?:def|class|async|import|from|return)\b)")
@@ -17,7 +17,7 @@ def unpaired(prefix: str, suffix: str) -> list[str]:
     """Marks that the text between the two must have once, or three times: those without a pair, if it is here that
     they would have it."""
     found = []
-    for mark in MARKS:
+    for mark in names.MARKS:
         n_before = prefix.count(mark)
         if (n_before + suffix.count(mark)) % 2:
             here = _ends_here(prefix, mark) if n_before % 2 else _begins_here(prefix, suffix, mark)
@@ -53,8 +53,8 @@ def quotes(prefix: str, suffix: str) -> list[Opening]:
             blank = "" if head else opener[: margin(opener)]
             found.append(Opening(QUOTE, "", blank + mark))
         else:
-            last = next((line for line in reversed(prefix.split("\n")[-20:]) if line.strip()), "")
-            below = next((line for line in suffix.split("\n")[1:] if line.strip()), "")
+            last = nearest(reversed(prefix.split("\n")[-20:]))
+            below = nearest(suffix.split("\n")[1:])
             blank = "" if head else (below if last.rstrip().endswith(":") else last)
             found.append(Opening(QUOTE, blank[: margin(blank)] + mark))
     return found

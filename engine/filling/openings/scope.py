@@ -9,7 +9,6 @@ from . import names
 from .line import MissingLine, margin
 
 _HEADER = re.compile(r"(?:def|function|func|fn|fun|constructor)\b[^(\n]*\(")
-_ITEM = re.compile(r"(?:^|,)\s*[*&.]*([A-Za-z_]\w*)")
 _READ = re.compile(r"(?<![\w.])([A-Za-z_]\w*+)(?!\s*=(?!=))")
 _INNERMOST = re.compile(r"[\[(][^\[\]()]*[\])]")
 
@@ -47,4 +46,4 @@ def scope(line: MissingLine, begun: str = "") -> Scope | None:
     if match is None or end < 0:
         return None
     flat = re.sub(r"\s+", " ", _INNERMOST.sub("", code[match.end() : end]))
-    return Scope(tuple(name for name in _ITEM.findall(flat) if name not in names.WORDS), code[end:])
+    return Scope(tuple(name for name in names.items(flat) if name not in names.WORDS), code[end:])

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from . import names
-from .line import MissingLine, margin
-from .quotes import MARKS, unpaired
+from .line import MissingLine, margin, nearest
+from .quotes import unpaired
 from .scope import scope
 
 _GOES_ON = (*":{([,=>|&\\+-*/?", " and", " or", " not", " in", " do", " then", " extends")
@@ -35,15 +35,15 @@ class Surroundings:
     def of(cls, prefix: str, suffix: str) -> Surroundings:
         line, begun = MissingLine.around(prefix, suffix)
         function = scope(line, begun)
-        below = next((one for one in line.below if one.strip()), "")
+        below = nearest(line.below)
         return cls(
             begun=line.head + begun,
             ends_line=not line.after.partition("\n")[0].strip(),
             next_margin=margin(below),
             above=line.up,
-            below=below.strip(),
+            below=line.down,
             marks=tuple(unpaired(prefix, suffix)),
-            prose=any(prefix.count(mark) % 2 for mark in MARKS),
+            prose=any(prefix.count(mark) % 2 for mark in names.MARKS),
             idle=function.idle if function else frozenset(),
         )
 
