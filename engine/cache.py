@@ -25,6 +25,12 @@ class KVCache:
         """buffers: per layer [2, B, num_key_value_heads, capacity, head_dim], K then V; `length` of it in use."""
         self._buffers = buffers
         self.length = length
+        self.shift = 0  # tokens that have no place in the text, such as its suffix: positions go on as if without them
+
+    @property
+    def position(self) -> int:
+        """Of the next token."""
+        return self.length - self.shift
 
     @classmethod
     def empty(cls, config: NetworkConfig, batch: int, device: torch.device, dtype: torch.dtype) -> KVCache:
@@ -70,7 +76,9 @@ class KVCache:
             _, _, heads, _, dim = buffer.shape
             forked.append(buffer.new_empty(2, batch, heads, capacity, dim))
             forked[-1][:, :, :, :length] = buffer[:, :, :, :length]
-        return KVCache(forked, length)
+        own = KVCache(forked, length)
+        own.shift = self.shift
+        return own
 
     def advance(self, n_tokens: int) -> None:
         self.length += n_tokens

@@ -85,6 +85,7 @@ class Engine:
             gate,
             manifest.gap_buckets,
             manifest.canvas_tokens,
+            manifest.fim_tokens,
         )
         self._prompt = prompt_for(tokens, manifest, ends)
         self._prefixes = PrefixStore(network, prefix_bytes)

@@ -199,7 +199,7 @@ class Network(nn.Module):
         start, end = cache.length, cache.length + length
         padding = -length % ROW_BLOCK if length > FEW_ROWS else 0
         ids = pad(ids, (0, padding))  # rows that see the others and that nothing sees
-        ropes = self.ropes(torch.arange(start, end + padding, device=self.device))
+        ropes = self.ropes(cache.position + torch.arange(length + padding, device=self.device))
         masks = {window: causal_mask(start, end, window, self.device, padding) for window in self._windows()}
         x = self.embed(ids)
         for i, layer in enumerate(self.layers):
@@ -220,7 +220,7 @@ class Network(nn.Module):
         slots: a rectangle, so no mask. A cache of batch 1 serves any B. soft: [B, C, H] or None on the first step.
         """
         n_slots = canvas.shape[1]
-        ropes = self.ropes(torch.arange(cache.length, cache.length + n_slots, device=self.device))
+        ropes = self.ropes(cache.position + torch.arange(n_slots, device=self.device))
         if use_triton(canvas):
             from .kernels.canvas import past_of  # noqa: PLC0415
             from .kernels.canvas_triton import canvas_triton  # noqa: PLC0415

@@ -48,6 +48,7 @@ class Manifest:
     prompt: str | None = None  # "base" | "gemma"; None: what the tokenizer suggests
     context_tokens: int = 0  # the most of prefix_tokens that context gets; 0: the checkpoint is shown none
     suffix_tokens: int = 0  # the same for suffix shown to the encoder, where the form has a place for it
+    fim_tokens: int = 0  # of the suffix' head that its causal mode was taught to be told of; 0: it was not
     healing: bool = True  # whether the tokens next to a gap go back into it
 
     @classmethod
@@ -109,6 +110,7 @@ class Manifest:
             commit_threshold=commit,
             drafts=fields.get("drafts") is True,
             prompt=prompt,
+            fim_tokens=size("fim_tokens", fields.get("fim_tokens", 0), config.canvas_length, least=0),
             healing=fields.get("healing") is not False,
             **shares,
         )

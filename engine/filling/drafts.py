@@ -1,80 +1,108 @@
 """Drafts of the network's causal mode, and what it says about drafts.
 
-`causal` lets it write on, mixed with the file's n-grams; `evidence` says how well what stands right of the gap follows
-from a draft. Knows nothing of canvases, files or syntax: it sees the ids it is given.
+`told` shows it what stands right of a gap; `greedy` lets it write on, mixed with the file's n-grams; `evidence` says
+how well what comes after the gap follows from a draft. Knows nothing of canvases, files or syntax: it sees the ids it
+is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..cache import KVCache
 from ..network import Network
-from .ngrams import Followers, NGrams
+from .ngrams import MAX_ORDER, NGrams
 
+TINY = 1e-9  # keeps the logarithm of a share that is nothing finite
 CAUSAL, CANVAS = "causal", "canvas"
 
 
-def causal(
-    network: Network,
-    cache: KVCache,
-    prefix_ids: Sequence[int],
-    ngrams: NGrams,
-    banned: Tensor,
-    end_ids: frozenset[int],
-    max_tokens: int,
-    give_up: Callable[[], object],
-    barred: Tensor | None = None,
-    opening: Sequence[int] = (),
-) -> tuple[list[int], bool]:
-    """Greedy continuation of the prefix by the causal mode mixed with n-grams.
+def told(network: Network, cache: KVCache, prefix_ids: Sequence[int], right: Sequence[int], offset: int) -> KVCache:
+    """A copy of `cache`, which holds `prefix_ids`, that has seen what stands right of the gap as well, `right`.
 
-    cache: holds `prefix_ids`; not changed. end_ids: tokens that end the draft (line breaks, for one line).
-    barred: bool [V], True where the first token must not be. opening: what the draft begins with. Returns the ids,
-    those of the opening among them, and whether they ended by themselves; give_up is polled at every token.
+    Fill-in-the-middle (arXiv 2207.14255) with the suffix in front of the gap, but at the positions it would have behind
+    one of `offset` tokens: to the gap's tokens the prefix is where it always is. Only for a checkpoint taught so.
     """
     own = cache.fork(1, cache.length - 1)
-    context, ids = [*prefix_ids, *opening], list(opening)
+    own.shift -= 1 + offset
+    if right:
+        network.encode(torch.tensor([right], device=network.device), own)
+    own.shift += 1 + offset + len(right)
+    network.encode(torch.tensor([prefix_ids[-1:]], device=network.device), own)
+    return own
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where a draft begins and how it goes on: as the causal mode behind `cache`, which holds `prefix_ids` and is not
+    changed, mixed with the n-grams.
+
+    banned: ids [N] that no token may be. end_ids: tokens that end the draft. max_tokens: of a draft, its end included.
+    give_up: polled at every token. barred: bool [V], True where the first token must not be.
+    """
+
+    network: Network
+    cache: KVCache
+    prefix_ids: Sequence[int]
+    ngrams: NGrams
+    banned: Tensor
+    end_ids: frozenset[int]
+    max_tokens: int
+    give_up: Callable[[], object]
+    barred: Tensor | None = None
+
+    def likeliest(self, probs: Tensor, written: Sequence[int]) -> int:
+        """What follows `written` by the network's distribution [V] mixed with the n-grams'."""
+        known = self.ngrams.after([*self.prefix_ids[-MAX_ORDER:], *written])
+        if known.matched:
+            probs = probs * (1 - known.weight)
+            probs[torch.from_numpy(known.ids)] += known.weight * torch.from_numpy(known.shares).to(probs)
+        if self.barred is not None and not written:
+            probs = probs.masked_fill(self.barred.to(probs.device), -1.0)
+        return int(probs.argmax())
+
+
+def greedy(writing: Writing, opening: Sequence[int] = ()) -> tuple[list[int], bool]:
+    """The likeliest token each time, behind the opening's ids; all of them, and whether they ended by themselves."""
+    network, ids = writing.network, list(opening)
+    context = [*writing.prefix_ids, *opening]
+    own = writing.cache.fork(1, writing.cache.length - 1)  # the prefix' last token is read again, for what follows it
     if opening:
-        network.encode(torch.tensor([context[len(prefix_ids) - 1 : -1]], device=network.device), own)
-    while len(ids) < max_tokens:
-        if give_up():
+        network.encode(torch.tensor([context[-1 - len(ids) : -1]], device=network.device), own)
+    while len(ids) < writing.max_tokens:
+        if writing.give_up():
             return ids, False
-        guess = ngrams.foresee(context)
-        n_known = own.length
+        guess, n_known = writing.ngrams.foresee(context), own.length
         hidden = network.encode(torch.tensor([[context[-1], *guess]], device=network.device), own)[0]
-        probs = torch.softmax(network.logits(hidden).index_fill_(1, banned, -torch.inf), dim=1)
+        probs = torch.softmax(network.logits(hidden).index_fill_(1, writing.banned, -torch.inf), dim=1)
         for place, guessed in enumerate([*guess, -1]):
-            id_ = _likeliest(probs[place], ngrams.after(context), None if ids else barred)
-            if id_ in end_ids:
+            id_ = writing.likeliest(probs[place], ids)
+            if id_ in writing.end_ids:
                 return ids, True
             ids.append(id_)
             context.append(id_)
-            if id_ != guessed or len(ids) == max_tokens:
+            if id_ != guessed or len(ids) == writing.max_tokens:
                 own.truncate(n_known + place + 1)
                 break
     return ids, False
 
 
-def _likeliest(probs: Tensor, known: Followers, barred: Tensor | None = None) -> int:
-    """Argmax of the network's distribution [V] mixed with the n-grams', over what is not barred."""
-    if known.matched:
-        probs = probs * (1 - known.weight)
-        probs[torch.from_numpy(known.ids)] += known.weight * torch.from_numpy(known.shares).to(probs)
-    if barred is not None:
-        probs = probs.masked_fill(barred.to(probs.device), -1.0)
-    return int(probs.argmax())
-
-
 def evidence(
-    network: Network, cache: KVCache, prefix_ids: Sequence[int], gaps: Sequence[Sequence[int]], right: Sequence[int]
+    network: Network,
+    cache: KVCache,
+    prefix_ids: Sequence[int],
+    gaps: Sequence[Sequence[int]],
+    right: Sequence[int],
+    ngrams: NGrams | None = None,
 ) -> list[tuple[float, float]]:
     """Per gap: (sum of log p(right | prefix + gap), mean of log p(gap and right's first token | prefix)), in nats.
 
-    cache: holds `prefix_ids`; not changed. All gaps go through the network as one batch.
+    cache: holds `prefix_ids`; not changed. All gaps go through the network as one batch. ngrams: mixed with the
+    network's distribution of the gap's tokens, as in drafts.
     """
     rows = [[prefix_ids[-1], *gap, *right] for gap in gaps]
     width = max(len(row) for row in rows)
@@ -85,9 +113,20 @@ def evidence(
     for i, gap in enumerate(gaps):
         n = len(gap) + len(right)
         log_probs = torch.log_softmax(network.logits(hidden[i, :n]), dim=-1)
-        picked = log_probs.gather(1, ids[i, 1 : n + 1, None]).squeeze(1)
+        picked = log_probs.gather(1, ids[i, 1 : n + 1, None]).squeeze(1).cpu()
+        if ngrams is not None:
+            picked[: len(gap)] = _with_ngrams(picked[: len(gap)], ngrams, prefix_ids, gap)
         scores.append((float(picked[len(gap) :].sum()), float(picked[: len(gap) + 1].mean())))
     return scores
+
+
+def _with_ngrams(log_probs: Tensor, ngrams: NGrams, prefix_ids: Sequence[int], gap: Sequence[int]) -> Tensor:
+    """log p of the gap's tokens [len(gap)] by the network, mixed with the n-grams' shares of them."""
+    context = [*prefix_ids[-MAX_ORDER:], *gap]
+    known = [ngrams.after(context[: len(context) - len(gap) + place]) for place in range(len(gap))]
+    weights = torch.tensor([one.weight for one in known])
+    shares = torch.tensor([one.share(id_) for one, id_ in zip(known, gap, strict=True)])
+    return torch.log(log_probs.exp() * (1 - weights) + weights * shares + TINY)
 
 
 def surprise(network: Network, cache: KVCache, prefix_ids: Sequence[int], ids: Sequence[int]) -> Tensor:

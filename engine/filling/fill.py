@@ -21,7 +21,7 @@ from ..network import Network
 from ..sampler import SamplerConfig
 from ..tokens import Tokens, banned_ids
 from . import lengths, repair, rewrite
-from .drafts import CANVAS, evidence, surprise
+from .drafts import CANVAS, surprise
 from .gap import Candidate, Gap, calmness, merged
 from .gate import Gate, Signs
 from .method import Method
@@ -30,7 +30,6 @@ from .proposals import Proposals
 
 REPAIR = "repair"
 MOST_REPAIRED = 1  # candidates of one gap
-RIGHT_TOKENS = 8  # of the suffix's head that a candidate is judged by
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,11 @@ class Filler:
         gate: Gate | None,
         gap_buckets: Sequence[int],
         canvas_tokens: int,
+        fim_tokens: int = 0,
     ) -> None:
         self._network, self._tokens, self._sampler, self._alphabet = network, tokens, sampler, alphabet
         self._gate, self._buckets, self._canvas_tokens = gate, gap_buckets, canvas_tokens
-        self._proposals = Proposals(network, tokens)
+        self._proposals = Proposals(network, tokens, alphabet.delete_token_id, fim_tokens, max(gap_buckets))
         self._device_loop = DeviceLoop(network)
         writable = alphabet.end_token_ids
         if alphabet.delete_token_id is not None:
@@ -67,9 +67,9 @@ class Filler:
 
     def fill(self, gap: Gap, method: Method, patience: Patience, lap: Callable[[str], None]) -> Filled:
         """lap: called with a stage's name when the stage is over."""
-        gate = self._gate if method.drafts else None
         drafts: list[Candidate] = []
-        if gate is not None:
+        if self._gate is not None and method.drafts:
+            gap = self._proposals.prepared(gap)
             drafts = self._proposals.of(gap, patience)
             lap("draft")
         room = self._room(gap, method, patience)
@@ -169,8 +169,7 @@ class Filler:
     def _ranked(self, gap: Gap, candidates: list[Candidate], gate: Gate | None) -> list[Candidate]:
         """Best first: by the gate, or without one by log p(text and the suffix' head | prefix)."""
         unscored = [one for one in candidates if one.signs is None]
-        right = gap.frame.pinned_ids[:RIGHT_TOKENS]
-        scores = evidence(self._network, gap.cache, gap.frame.prefix_ids, [one.ids for one in unscored], right)
+        scores = self._proposals.evidence(gap, unscored)
         found = gap.openings if gate is not None else []
         places = [fitting(found, one.text) for one in unscored]
         signs = [

@@ -11,6 +11,7 @@ from ..cache import KVCache
 from ..denoise import Alphabet, Denoised
 from ..prompts.framed import Framed
 from .gate import Signs
+from .ngrams import NO_NGRAMS, NGrams
 from .openings.kinds import openings
 from .openings.line import Opening
 from .openings.shape import Surroundings
@@ -27,7 +28,8 @@ class Gap:
     the encoder's part.
 
     n_slots: the text's size, guessed. draft: what the text may be, from an earlier answer. check: judges a whole text.
-    library: texts of other files, for drafts alone.
+    library: texts of other files, for drafts alone. told, ngrams: what drafts are made with, a cache told of the suffix
+    too, for a checkpoint that knows what to make of it, and the text's own n-grams.
     """
 
     prefix: str
@@ -40,6 +42,8 @@ class Gap:
     draft: str = ""
     check: Check | None = None
     library: tuple[str, ...] = ()
+    told: KVCache | None = None
+    ngrams: NGrams = NO_NGRAMS
 
     @cached_property
     def openings(self) -> list[Opening]:

@@ -19,9 +19,9 @@ from .openings.kinds import KINDS
 GATE = "gate.json"
 FEATURES = (
     "bias",
-    "right",  # log p of the suffix's head behind this candidate, nats
+    "right",  # log p of what stands right behind this candidate (`Proposals.evidence`), nats
     "right_margin",  # the same, less the best of the other candidates
-    "mean",  # mean log p of the candidate's tokens, nats
+    "mean",  # mean log p of the candidate's tokens and the one behind, nats
     "total",  # sum of them
     "copy",
     "library",  # a copy from another file

@@ -30,6 +30,10 @@ class Followers:
     matched: int
     weight: float
 
+    def share(self, id_: int) -> float:
+        """Of one id, 0..1; 0 where it never followed."""
+        return float(self.shares[self.ids == id_].sum())
+
 
 NOTHING = Followers(np.empty(0, np.int64), np.empty(0), 0, 0.0)
 
@@ -80,3 +84,6 @@ def _followers(ids: np.ndarray, places: np.ndarray, context: Sequence[int]) -> F
         return NOTHING
     found, counts = np.unique(ids[places], return_counts=True)
     return Followers(found, counts / counts.sum(), matched, ORDER_WEIGHT[matched])
+
+
+NO_NGRAMS = NGrams(np.empty(0, np.int64))

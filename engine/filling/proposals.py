@@ -17,7 +17,7 @@ from ..denoise import Patience
 from ..network import Network
 from ..tokens import Tokens, banned_ids
 from .copies import REACH, Draft, Library, copies
-from .drafts import CAUSAL, causal
+from .drafts import CAUSAL, Writing, evidence, greedy, told
 from .gap import Candidate, Gap
 from .ngrams import NGrams
 
@@ -26,28 +26,43 @@ KEPT_LIBRARIES = 4
 OPENING = "opening"  # who proposed a text: a line that begins as the text around it asks for
 BORDER = -1  # among token ids: where the gap is
 _WORD = re.compile(r"\w+")
+RIGHT_TOKENS = 8  # of the suffix' head that a candidate is judged by
 MOST_CHARACTERS = 8  # of a copy, per slot of the gap
 
 
 class Proposals:
-    def __init__(self, network: Network, tokens: Tokens) -> None:
+    def __init__(self, network: Network, tokens: Tokens, end_id: int | None, n_told: int, offset: int) -> None:
+        """n_told: tokens of the suffix that the causal mode is told of, 0: of none; offset: how far from the prefix it
+        is to think them; end_id: by which it says then that its text ends."""
         self._network, self._tokens = network, tokens
-        self._unwritable = banned_ids(tokens, frozenset(), False).to(network.device)
+        self._n_told, self._offset = n_told, offset
+        self._end_ids = frozenset((end_id,)) if n_told and end_id is not None else frozenset()
+        self._unwritable = banned_ids(tokens, self._end_ids, False).to(network.device)
         self._newlines = frozenset(tokens.newline.nonzero().squeeze(1).tolist())
         self._line_ids = lru_cache(maxsize=8192)(lambda line: np.array(tokens.encode(line), np.int64))
         self._libraries = lru_cache(maxsize=KEPT_LIBRARIES)(Library)
 
+    def prepared(self, gap: Gap) -> Gap:
+        """The gap with what its drafts are made with."""
+        ngrams = NGrams(self._file_ids(gap))
+        if not self._end_ids:
+            return replace(gap, ngrams=ngrams)
+        # The token at a healed seam stands right of what a draft says, as it did in training.
+        right = [*self._tokens.encode(gap.frame.kept), *gap.frame.pinned_ids][: self._n_told]
+        cache = told(self._network, gap.cache, gap.frame.prefix_ids, right, self._offset)
+        return replace(gap, ngrams=ngrams, told=cache)
+
     def of(self, gap: Gap, patience: Patience) -> list[Candidate]:
-        """In no order; the same text may come twice."""
+        """In no order; the same text may come twice. gap: prepared."""
         drafts = copies(gap.prefix, gap.suffix, N_COPIES)
         if gap.library:
             drafts += self._libraries(gap.library).copies(gap.prefix, gap.suffix, N_LIBRARY)
         found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
-        ngrams = NGrams(self._file_ids(gap))
-        found += self._written(gap, ngrams, "", patience)
+        writing = self._writing(gap, patience)
+        found += self._written(gap, writing, "")
         for opening in gap.openings:
             if opening.text:
-                found += self._written(gap, ngrams, opening.text, patience)
+                found += self._written(gap, writing, opening.text)
                 found += self._begun(gap, opening.text)
             if opening.line:
                 found.append(Candidate(opening.line, self._ids(gap, opening.line), frozenset((OPENING,))))
@@ -68,24 +83,27 @@ class Proposals:
         found = [self._copied(gap, draft) for draft in whole if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
         return [replace(one, sources=one.sources | {OPENING}) for one in found]
 
-    def _written(self, gap: Gap, ngrams: NGrams, opening: str, patience: Patience) -> list[Candidate]:
-        """What the causal mode writes behind the opening, as far as the gap may go."""
-        frame, end_ids = gap.frame, self._newlines if gap.single_line else frozenset()
-        begun = self._tokens.encode(frame.typed + opening) if opening else []
-        ids, ended = causal(
+    def _writing(self, gap: Gap, patience: Patience) -> Writing:
+        frame = gap.frame
+        return Writing(
             self._network,
-            gap.cache,
+            gap.told or gap.cache,
             frame.prefix_ids,
-            ngrams,
+            gap.ngrams,
             self._unwritable,
-            end_ids,
+            self._end_ids | (self._newlines if gap.single_line else frozenset()),
             gap.n_slots + frame.n_seams,
             patience.lost,
             frame.seams.first,
-            begun,
         )
+
+    def _written(self, gap: Gap, writing: Writing, opening: str) -> list[Candidate]:
+        """What the causal mode writes behind the opening, as far as the gap may go."""
+        frame = gap.frame
+        begun = self._tokens.encode(frame.typed + opening) if opening else []
+        ids, ended = greedy(writing, begun)
         found = []
-        for n_kept in cuts(self._tokens, ids, gap.suffix, gap.single_line) if ended or not gap.single_line else ():
+        for n_kept in self._ends(gap, ids, ended):
             if n_kept < len(begun):
                 continue
             text = frame.bare((self._tokens.decode(ids[:n_kept]) if n_kept else frame.typed) + frame.kept)
@@ -94,6 +112,23 @@ class Proposals:
                 sources = frozenset((CAUSAL, OPENING) if opening else (CAUSAL,))
                 found.append(Candidate(text, kept, sources))
         return found
+
+    def _ends(self, gap: Gap, ids: Sequence[int], ended: bool) -> Sequence[int]:
+        """Where a draft may end, in tokens: where it says so, or if it was not told of the suffix, where that seems to
+        begin."""
+        if gap.told is not None:
+            return [len(ids)] if ended else ()
+        return cuts(self._tokens, ids, gap.suffix, gap.single_line) if ended or not gap.single_line else ()
+
+    def evidence(self, gap: Gap, candidates: Sequence[Candidate]) -> list[tuple[float, float]]:
+        """Per candidate: (log p of what stands right of it, mean log p of its tokens and the one behind), nats. To a
+        causal mode that was told of the suffix that is the text's end, to another one the suffix' head."""
+        frame, ids = gap.frame, [one.ids for one in candidates]
+        if gap.told is None:
+            return evidence(self._network, gap.cache, frame.prefix_ids, ids, frame.pinned_ids[:RIGHT_TOKENS])
+        if frame.kept:
+            ids = [tuple(self._tokens.encode(frame.typed + one.text)) for one in candidates]
+        return evidence(self._network, gap.told, frame.prefix_ids, ids, [*self._end_ids], gap.ngrams)
 
     def _copied(self, gap: Gap, draft: Draft) -> Candidate:
         return Candidate(draft.text, self._ids(gap, draft.text), frozenset((draft.source,)), draft.match)

@@ -18,12 +18,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .corpus import Documents
-from .packed import Packed
+from .packed import N_RIGHT, OFFSET, Branches, Packed
 
 PAD, EOS, BOS, MASK, DELETE = 0, 1, 2, 3, 4
 N_SPECIAL = 32
 BYTES_PER_TOKEN = 3.3
-BUCKETS = (8, 16, 32)
+BUCKETS = (8, 16, OFFSET)  # the largest is also where a branch thinks its suffix, in training and in `Proposals`
 MAX_GAP = BUCKETS[-1]
 
 # How often each kind of gap is cut; "empty" teaches that sometimes nothing is missing.
@@ -38,13 +38,15 @@ _WORD_BORDER = re.compile(r"\b|(?<=\W)(?=\W)")
 
 @dataclass(frozen=True)
 class Shape:
-    """Fixed sizes of a batch: documents, document tokens, canvases per document, slots per canvas."""
+    """Fixed sizes of a batch: documents, document tokens, canvases per document, slots per canvas, and branches per
+    document, with as many slots."""
 
     n_docs: int = 8
     length: int = 512
     n_canvases: int = 8
     n_slots: int = 48
     loss_rows_per_canvas: int = 20  # gap slots that enter the loss, on average over a batch
+    n_branches: int = 0
 
     @property
     def loss_rows(self) -> int:
@@ -59,6 +61,7 @@ class Batch:
     rows [R]: flat indices into [B * K * C] of the gap slots in the loss; target [R] and weight [R] (0: filler).
     masked [R]: the network does not see the slot's token.
     frontier [R]: the first masked slot of a canvas noised from a frontier on, for the metric.
+    after [B, M, C - N_RIGHT]: what follows each token of the branches' gaps, DELETE at their ends, PAD behind.
     """
 
     packed: Packed
@@ -68,6 +71,7 @@ class Batch:
     weight: Tensor
     masked: Tensor
     frontier: Tensor
+    after: Tensor
 
     def to(self, device: torch.device) -> Batch:
         return Batch(self.packed.to(device), *(getattr(self, field.name).to(device) for field in fields(self)[1:]))
@@ -187,6 +191,12 @@ def loss_weights(masked: np.ndarray) -> np.ndarray:
     return np.where(masked, FAR_WEIGHT + (1 - FAR_WEIGHT) * DISTANCE_DECAY**distance, VISIBLE_WEIGHT)
 
 
+def within_file(ids: np.ndarray) -> np.ndarray:
+    """Up to the end of the file and with it: what follows is another one."""
+    stop = np.flatnonzero(ids == EOS)
+    return ids[: stop[0] + 1] if len(stop) else ids
+
+
 class Examples:
     """An endless stream of batches from one split of some languages, reproducible from its seed."""
 
@@ -235,8 +245,8 @@ class Examples:
         weights: list[np.ndarray] = []
         masks: list[np.ndarray] = []
         frontiers: list[np.ndarray] = []
-        for doc in range(shape.n_docs):
-            ids, gaps = self._document()
+        drawn = [self._document() for _ in range(shape.n_docs)]
+        for doc, (ids, gaps) in enumerate(drawn):
             documents[doc], following[doc] = ids[: shape.length], ids[1 : shape.length + 1]
             for k in range(shape.n_canvases):
                 start, end = gaps[k % len(gaps)]
@@ -244,9 +254,7 @@ class Examples:
                 n_gap = gap_length(len(true), rng)
                 target = np.concatenate((true, np.full(n_gap - len(true), DELETE)))
                 slots, masked, frontier = noised(target, len(true), ids, rng, self.vocabulary)
-                suffix = ids[end : end + shape.n_slots - n_gap]
-                stop = np.flatnonzero(suffix == EOS)
-                suffix = suffix[: stop[0] + 1] if len(stop) else suffix  # what follows is another file
+                suffix = within_file(ids[end : end + shape.n_slots - n_gap])
                 canvas[doc, k, :n_gap] = slots
                 canvas[doc, k, n_gap : n_gap + len(suffix)] = suffix
                 cut[doc, k], used[doc, k] = start, n_gap + len(suffix)
@@ -256,8 +264,30 @@ class Examples:
                 weights.append(loss_weights(masked))
                 masks.append(masked)
                 frontiers.append(np.arange(n_gap) == frontier)
-        packed = Packed(*(torch.from_numpy(array) for array in (documents, canvas, cut, used)))
-        return Batch(packed, torch.from_numpy(following), *self._loss_rows(rows, targets, weights, masks, frontiers))
+        branches, after = self._branches(drawn)
+        ids, slots, cuts, n_slots = map(torch.from_numpy, (documents, canvas, cut, used))
+        packed = Packed(ids, slots, cuts, n_slots, branches)
+        row, target, weight, masked, frontier = self._loss_rows(rows, targets, weights, masks, frontiers)
+        return Batch(packed, torch.from_numpy(following), row, target, weight, masked, frontier, after)
+
+    def _branches(self, drawn: list[tuple[np.ndarray, list[tuple[int, int]]]]) -> tuple[Branches | None, Tensor]:
+        """Of each document's ids and gaps, the last gaps first: canvases take the first ones first."""
+        shape, n_gap = self.shape, self.shape.n_slots - N_RIGHT
+        ids = np.full((shape.n_docs, shape.n_branches, shape.n_slots), PAD, np.int64)
+        after = np.full((shape.n_docs, shape.n_branches, n_gap), PAD, np.int64)
+        cut = np.zeros((shape.n_docs, shape.n_branches), np.int64)
+        n_right = np.zeros((shape.n_docs, shape.n_branches), np.int64)
+        for doc, (text, gaps) in enumerate(drawn):
+            for m in range(shape.n_branches):
+                start, end = gaps[-1 - m % len(gaps)]
+                suffix = within_file(text[end : end + N_RIGHT])
+                target = np.append(text[start:end], DELETE)[:n_gap]
+                ids[doc, m, : len(suffix)] = suffix
+                ids[doc, m, N_RIGHT : N_RIGHT + len(target)] = text[start - 1 : start - 1 + len(target)]
+                after[doc, m, : len(target)] = target
+                cut[doc, m], n_right[doc, m] = start, len(suffix)
+        branches = Branches(*map(torch.from_numpy, (ids, cut, n_right))) if shape.n_branches else None
+        return branches, torch.from_numpy(after)
 
     def _document(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
         """Ids of at least length + n_slots + 1 tokens, and gaps whose cut lies inside the document."""
@@ -266,7 +296,7 @@ class Examples:
         while True:
             text = self.window()
             inside = text[: int(shape.length * BYTES_PER_TOKEN * 0.95)]
-            gaps = disjoint_gaps(inside, shape.n_canvases + 3, self.rng)
+            gaps = disjoint_gaps(inside, max(shape.n_canvases, shape.n_branches) + 3, self.rng)
             pieces, found = tokenize_with_gaps(text, gaps, self.tokenizer)
             ids = [BOS, *pieces]
             kept = [(a + 1, b + 1) for a, b in found if b - a <= MAX_GAP and b < shape.length]

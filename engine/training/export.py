@@ -21,6 +21,7 @@ from ..network import Network
 from .corpus import cache_directory
 from .examples import BOS, BUCKETS, DELETE, MASK, N_SPECIAL, Shape
 from .int8 import save_int8
+from .packed import N_RIGHT
 from .runs import trained_network
 
 GENERATION = {
@@ -47,6 +48,7 @@ def manifest(clock: Mapping[str, Any]) -> dict[str, object]:
         "gap_buckets": list(BUCKETS),
         "commit_threshold": 0.5,
         "drafts": True,
+        **({"fim_tokens": N_RIGHT} if clock.get("branches") else {}),
     }
 
 

@@ -22,7 +22,7 @@ the folder that comes back. Each begins with
 
     export MIDSPAN_CACHE=/tmp/midspan PYTHONPATH=/tmp/site PYTHONUNBUFFERED=1; mkdir -p /tmp/site /tmp/parts;
     ln -sfn "$PWD" /tmp/site/midspan; gpu() { python3 -m midspan.engine.training.gpu "$@"; };
-    RUN="--shape mini-wide --length 1024 --canvases 16 --minutes 21 --canvas-weight 1.25 --decay 0.6 --memory 60";
+    RUN="--shape mini-wide --length 1024 --canvases 12 --minutes 21 --canvas-weight 1.25 --decay 0.6 --memory 60";
 
 and goes on with
 
@@ -34,13 +34,14 @@ and goes on with
 
 Of 30 minutes the machine takes 1 to 2 to start, the first call 2, joining and compiling 2, training 21, the end 2.
 The whole rehearses on a CPU in two minutes: `--device cpu --workers 1 --eager --shape mini --docs 1 --length 64
---canvases 2 --minutes 0.3` in RUN's place.
+--canvases 2 --branches 2 --minutes 0.3` in RUN's place.
 
 Sizing. mini-wide has 25 M of 48 M weights at work, 20 M of them without embedding and self-conditioning. A document
-token brings 16 * 48 / 1024 canvas slots, so 1.75 rows: 0.24 GFLOP in the layers (a third of the experts' is padding to
-their capacity), 0.03 in the head, 0.07 in attention. A H200 makes 790 TFLOP/s of an 8192^3 product; of products this
-small, with as much time in norms, softmax and routing, 100 to 150 are likely: 0.3 to 0.45 M document tokens a second,
-0.37 to 0.56 G in 21 minutes, three to five times over a corpus of 110 M. Batches for that take one or two cores.
+token brings 20 * 48 / 1024 slots of canvases and branches, so 1.94 rows: 0.27 GFLOP in the layers (a third of the
+experts' is padding to their capacity), 0.03 in the head, 0.08 in attention. A H200 makes 790 TFLOP/s of an 8192^3
+product; of products this small, with as much time in norms, softmax and routing, 100 to 150 are likely: 0.26 to 0.4 M
+document tokens a second, 0.33 to 0.5 G in 21 minutes, three to four times over a corpus of 110 M. Batches for that take
+one or two cores.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import repeat
 from pathlib import Path
@@ -64,7 +66,7 @@ from . import carry
 from .corpus import cache_directory
 from .examples import N_SPECIAL, Batch, Shape
 from .export import export
-from .packed import Packed
+from .packed import N_RIGHT, Branches, Packed
 from .runs import Run, run_directory
 from .train import Trainer, options
 
@@ -87,9 +89,15 @@ def random_batch(shape: Shape, vocabulary: int) -> Batch:
     ids = torch.randint(N_SPECIAL, vocabulary, (shape.n_docs, shape.length))
     slots = torch.randint(N_SPECIAL, vocabulary, (*canvases, shape.n_slots))
     packed = Packed(ids, slots, torch.randint(1, shape.length, canvases), torch.full(canvases, shape.n_slots))
+    if shape.n_branches:
+        each = (shape.n_docs, shape.n_branches)
+        branch = torch.randint(N_SPECIAL, vocabulary, (*each, shape.n_slots))
+        branches = Branches(branch, torch.randint(1, shape.length, each), torch.full(each, N_RIGHT))
+        packed = replace(packed, branches=branches)
+    after = torch.randint(N_SPECIAL, vocabulary, (shape.n_docs, shape.n_branches, shape.n_slots - N_RIGHT))
     rows = torch.arange(slots.numel()).view(-1, shape.n_slots)[:, : shape.loss_rows_per_canvas].flatten()
     yes = torch.ones(len(rows), dtype=torch.bool)
-    return Batch(packed, ids.roll(-1, 1), rows, slots.flatten()[rows], yes.float(), yes, yes)
+    return Batch(packed, ids.roll(-1, 1), rows, slots.flatten()[rows], yes.float(), yes, yes, after)
 
 
 def probe(sizes: Sequence[int], train_options: Sequence[str]) -> int:

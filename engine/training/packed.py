@@ -1,8 +1,10 @@
-"""One forward over documents and the canvases cut from them.
+"""One forward over documents, the canvases cut from them, and fill-in-the-middle branches.
 
-Rows of a document come first and attend causally; each canvas attends to the document before its cut and to itself.
-Every linear layer sees all rows in one product. This is `Network` in both of its modes at once, for fixed shapes and
-with gradients; a test holds it equal to `encode` and `denoise`. Knows nothing of text, noise or optimisers.
+Rows of a document come first and attend causally; each canvas attends to the document before its cut and to itself. A
+branch is the causal mode told what stands right of a gap: the suffix' head, then the gap, each row seeing the document
+before the cut and the rows before it. Every linear layer sees all rows in one product. This is `Network` in all of its
+modes at once, for fixed shapes and with gradients; a test holds it equal to `encode`, `told` and `denoise`. Knows
+nothing of text, noise or optimisers.
 """
 
 from __future__ import annotations
@@ -18,7 +20,25 @@ from ..network import Attention, Experts, Layer, Network, Router, inverse_freque
 
 CAPACITY = 1.3  # rows an expert may take, relative to a perfectly even share; the rest are dropped in training
 CAUSAL_BLOCKS = 4
+N_RIGHT = 24  # slots of a branch for the suffix' head, in front of those for the gap
+OFFSET = 32  # how far behind the cut a branch places its suffix, whatever the gap's length: as in the largest canvas
 MAX_SCORE = 80.0  # exp stays finite in float32
+
+
+@dataclass(frozen=True)
+class Branches:
+    """M fill-in-the-middle branches for each of B documents.
+
+    ids [B, M, C]: the suffix' head in the first N_RIGHT slots, then the prefix' last token once more and the gap.
+    cut [B, M]: document tokens before each gap, at least 1.  n_right [B, M]: slots of the suffix in use.
+    """
+
+    ids: Tensor
+    cut: Tensor
+    n_right: Tensor
+
+    def to(self, device: torch.device) -> Branches:
+        return Branches(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -26,23 +46,38 @@ class Packed:
     """A batch of B documents of T tokens, with K canvases of C slots each.
 
     document [B, T], canvas [B, K, C]: int64 ids.  cut [B, K]: document tokens before each gap.
-    n_slots [B, K]: slots of a canvas in use; those behind are padding that nothing attends to.
+    n_slots [B, K]: slots of a canvas in use; those behind are padding that nothing attends to.  branches: None where
+    there are to be none.
     """
 
     document: Tensor
     canvas: Tensor
     cut: Tensor
     n_slots: Tensor
+    branches: Branches | None = None
 
     def to(self, device: torch.device) -> Packed:
-        return Packed(*(getattr(self, field.name).to(device) for field in fields(self)))
+        document, canvas = self.document.to(device), self.canvas.to(device)
+        branches = self.branches and self.branches.to(device)
+        return Packed(document, canvas, self.cut.to(device), self.n_slots.to(device), branches)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the slots see, 1 or 0 in float32, of all canvases and branches, K of them: document [B, K, 1, T], their own
+    slots [B, K, C, C], by query and key."""
+
+    document: Tensor
+    own: Tensor
 
 
 class PackedForward(torch.nn.Module):
     """Runs `Network`'s own weights over a `Packed` batch. The layer body is compiled once and shared by all layers."""
 
-    def __init__(self, network: Network, shape: tuple[int, int, int, int], compiled: bool = True) -> None:
-        """shape: (B, T, K, C)."""
+    def __init__(
+        self, network: Network, shape: tuple[int, int, int, int], n_branches: int = 0, compiled: bool = True
+    ) -> None:
+        """shape: (B, T, K, C).  n_branches: M; a batch has just as many."""
         super().__init__()
         self.network = network
         self.shape = shape
@@ -51,41 +86,42 @@ class PackedForward(torch.nn.Module):
         window = network.config.sliding.window
         if window is not None and length > window:
             raise ValueError(f"documents of {length} tokens reach beyond the network's window of {window}")
-        self.capacity = expert_capacity(network.config, batch * (length + n_canvases * n_slots))
+        n_rows = length + (n_canvases + n_branches) * n_slots
+        self.capacity = expert_capacity(network.config, batch * n_rows)
 
-    def forward(self, batch: Packed, soft: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Normed hidden of the documents [B, T, H] and of the canvases [B, K, C, H], and the load-balance loss.
+    def forward(self, batch: Packed, soft: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normed hidden of the documents [B, T, H], of the canvases [B, K, C, H] and of the branches' gaps
+        [B, M, C - N_RIGHT, H], and the load-balance loss.
 
         soft: expected embeddings of the previous denoise step, [B, K, C, H], or None.
         """
-        network, (n_docs, length, n_canvases, n_slots) = self.network, self.shape
-        embedded = network.embed(batch.canvas)
-        canvas = network.self_conditioning.condition(embedded, soft)
+        network, (_, length, n_canvases, n_slots) = self.network, self.shape
+        canvas = network.self_conditioning.condition(network.embed(batch.canvas), soft)
+        places = batch.cut[:, :, None] + torch.arange(n_slots, device=batch.cut.device)
+        if batch.branches is not None:
+            canvas = torch.cat((canvas, network.embed(batch.branches.ids)), dim=1)
+            places = torch.cat((places, branch_places(batch.branches)), dim=1)
         x = torch.cat((network.embed(batch.document), canvas.flatten(1, 2)), dim=1)
-        positions = torch.cat(
-            (
-                torch.arange(length, device=x.device).expand(n_docs, length),
-                (batch.cut[:, :, None] + torch.arange(n_slots, device=x.device)).flatten(1),
-            ),
-            dim=1,
-        )
-        ropes = batch_ropes(network.config, positions, network.dtype)
-        mask = canvas_mask(batch, length)
+        own = torch.arange(length, device=x.device).expand(len(x), length)
+        ropes = batch_ropes(network.config, torch.cat((own, places.flatten(1)), dim=1), network.dtype)
+        sight = sights(batch, length)
         balance = torch.zeros((), device=x.device)
         for i, layer in enumerate(network.layers):
             assert isinstance(layer, Layer)
             rope = ropes[network.config.layer_types[i]]
-            x, layer_balance = self._layer(layer, x, rope, mask, length, self.capacity)
+            x, layer_balance = self._layer(layer, x, rope, sight, length, self.capacity)
             balance = balance + layer_balance
         x = network.norm(x)
-        return x[:, :length], x[:, length:].unflatten(1, (n_canvases, n_slots)), balance / len(network.layers)
+        slots = x[:, length:].unflatten(1, (-1, n_slots))
+        canvas, branch = slots[:, :n_canvases], slots[:, n_canvases:, N_RIGHT:]
+        return x[:, :length], canvas, branch, balance / len(network.layers)
 
 
 def packed_layer(
-    layer: Layer, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, length: int, capacity: int
+    layer: Layer, x: Tensor, rope: tuple[Tensor, Tensor], sight: Sight, length: int, capacity: int
 ) -> tuple[Tensor, Tensor]:
     """`Layer.forward` for packed rows [B, T + K*C, H]. Layer scalars are the constant 1 while training."""
-    attended = packed_attention(layer.self_attn, layer.input_layernorm(x), rope, mask, length)
+    attended = packed_attention(layer.self_attn, layer.input_layernorm(x), rope, sight, length)
     x = x + layer.post_attention_layernorm(attended)
     dense = layer.post_feedforward_layernorm_1(layer.mlp(layer.pre_feedforward_layernorm(x)))
     rows = x.flatten(0, 1)
@@ -96,10 +132,10 @@ def packed_layer(
     return x + layer.post_feedforward_layernorm(dense + routed), balance
 
 
-def packed_attention(attention: Attention, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, length: int) -> Tensor:
+def packed_attention(attention: Attention, x: Tensor, rope: tuple[Tensor, Tensor], sight: Sight, length: int) -> Tensor:
     q, k, v = attention.project(x, rope)  # [B, heads | kv, T + K*C, D]
     document = causal_attention(q[:, :, :length], k[:, :, :length], v[:, :, :length])
-    canvas = canvas_attention(q[:, :, length:], k, v, mask, length)
+    canvas = canvas_attention(q[:, :, length:], k, v, sight, length)
     out = torch.cat((document, canvas), dim=2)
     return attention.o_proj(out.transpose(1, 2).flatten(2))
 
@@ -127,27 +163,26 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.cat(outputs, dim=2)
 
 
-def canvas_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, length: int) -> Tensor:
-    """Canvas queries over [document keys ; own canvas' keys]: two products, one normalisation.
+def canvas_attention(q: Tensor, k: Tensor, v: Tensor, sight: Sight, length: int) -> Tensor:
+    """Canvas queries over [document keys ; own canvas' keys]: two products, one normalisation. Branches alike.
 
-    q: [B, heads, K*C, D]; k, v: [B, kv, T + K*C, D]; mask: [B, K, 1, T + C], 1 where visible, else 0.
+    q: [B, heads, K*C, D]; k, v: [B, kv, T + K*C, D].
     """
     n_docs, heads, rows, dim = q.shape
-    kv, n_canvases = k.shape[1], mask.shape[1]
+    kv, n_canvases = k.shape[1], sight.own.shape[1]
     n_slots = rows // n_canvases
     groups = heads // kv
     split = (n_docs, kv, groups, n_canvases, n_slots)
     document = q.reshape(n_docs, kv, groups * rows, dim) @ k[:, :, :length].transpose(2, 3)
-    document = (
-        torch.exp(document.float().clamp_max(MAX_SCORE)).reshape(*split, length) * mask[:, None, None, ..., :length]
-    )
+    document = torch.exp(document.float().clamp_max(MAX_SCORE)).reshape(*split, length) * sight.document[:, None, None]
     total = document.sum(-1, keepdim=True)
     out = document.to(q.dtype).reshape(n_docs, kv, groups * rows, length) @ v[:, :, :length]
 
     own_q = q.reshape(*split, dim).transpose(2, 3).reshape(n_docs, kv, n_canvases, groups * n_slots, dim)
     own_k = k[:, :, length:].reshape(n_docs, kv, n_canvases, n_slots, dim)
     own_v = v[:, :, length:].reshape(n_docs, kv, n_canvases, n_slots, dim)
-    own = torch.exp((own_q @ own_k.transpose(3, 4)).float().clamp_max(MAX_SCORE)) * mask[:, None, ..., length:]
+    own = torch.exp((own_q @ own_k.transpose(3, 4)).float().clamp_max(MAX_SCORE))
+    own = (own.unflatten(3, (groups, n_slots)) * sight.own[:, None, :, None]).flatten(3, 4)
     own_total = own.sum(-1, keepdim=True)
     own_out = own.to(q.dtype) @ own_v
     by_slot = (n_docs, kv, n_canvases, groups, n_slots)
@@ -156,12 +191,24 @@ def canvas_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, length: int)
     return ((out.reshape(*split, dim) + own_out) / total).to(q.dtype).reshape(n_docs, heads, rows, dim)
 
 
-def canvas_mask(batch: Packed, length: int) -> Tensor:
-    """[B, K, 1, T + C] float32, 1 where visible: document tokens from the cut on and padding slots are out of sight."""
-    device = batch.cut.device
-    document = torch.arange(length, device=device) < batch.cut[:, :, None]
-    slots = torch.arange(batch.canvas.shape[2], device=device) < batch.n_slots[:, :, None]
-    return torch.cat((document, slots), dim=-1)[:, :, None].float()
+def sights(batch: Packed, length: int) -> Sight:
+    """Out of sight: document tokens from the cut on, slots that are padding, and to a branch what comes behind."""
+    device, n_slots = batch.cut.device, batch.canvas.shape[2]
+    slots = torch.arange(n_slots, device=device)
+    cut, own = batch.cut, (slots < batch.n_slots[:, :, None])[:, :, None].expand(-1, -1, n_slots, -1)
+    if batch.branches is not None:
+        used = (slots < batch.branches.n_right[:, :, None]) | (slots >= N_RIGHT)
+        # Itself in any case: a row that saw nothing would be no number.
+        causal = (slots <= slots[:, None]) & used[:, :, None] | torch.eye(n_slots, dtype=torch.bool, device=device)
+        cut, own = torch.cat((cut, batch.branches.cut - 1), dim=1), torch.cat((own, causal), dim=1)
+    document = torch.arange(length, device=device) < cut[:, :, None]
+    return Sight(document[:, :, None].float(), own.float())
+
+
+def branch_places(branches: Branches) -> Tensor:
+    """Positions [B, M, C] of the slots. The gap's are those that it has in its document."""
+    slots = torch.arange(branches.ids.shape[2], device=branches.cut.device)
+    return branches.cut[:, :, None] + torch.where(slots < N_RIGHT, OFFSET + slots, slots - N_RIGHT - 1)
 
 
 def batch_ropes(config: NetworkConfig, positions: Tensor, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:

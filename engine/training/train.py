@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..network import Network
 from .corpus import cache_directory
-from .examples import DELETE, Batch, Examples, Shape
+from .examples import DELETE, PAD, Batch, Examples, Shape
 from .loss import CHUNK, DEVICE_CHUNK, SoftcappedCrossEntropy
 from .mini import SHAPES, initialize
 from .optimizer import Optimizer
 from .packed import PackedForward
 from .runs import Run, peak_gib
-from .validation import held, measure
+from .validation import held, measure, measure_branches
 
 WARMUP_STEPS = 60
 BALANCE_WEIGHT = 0.01
@@ -65,9 +65,9 @@ class Trainer:
         initialize(network)
         self.network = network.to(self.device, torch.bfloat16)
         self.optimizer = Optimizer(self.network, muon=not args.adam)
-        self.shape = Shape(n_docs=args.docs, length=args.length, n_canvases=args.canvases)
+        self.shape = Shape(n_docs=args.docs, length=args.length, n_canvases=args.canvases, n_branches=args.branches)
         shape = (self.shape.n_docs, self.shape.length, self.shape.n_canvases, self.shape.n_slots)
-        self.forward = PackedForward(self.network, shape, compiled=not args.eager)
+        self.forward = PackedForward(self.network, shape, args.branches, compiled=not args.eager)
         self.chunk = CHUNK if self.device.type == "cpu" else DEVICE_CHUNK
         cap = self.network.config.final_logit_softcapping
         self.loss = SoftcappedCrossEntropy(cap, compiled=not args.eager, chunk=self.chunk)
@@ -99,25 +99,29 @@ class Trainer:
         soft = None
         if conditioned:
             with torch.no_grad():
-                _, canvas, _ = self.forward(batch.packed, None)
+                _, canvas, _, _ = self.forward(batch.packed, None)
                 soft = self._soft(batch, canvas)
-        document, canvas, balance = self.forward(batch.packed, soft)
-        hidden, target = canvas.flatten(0, 2)[batch.rows], batch.target
-        weight = self.args.canvas_weight * batch.weight / batch.weight.sum()
+        document, canvas, branch, balance = self.forward(batch.packed, soft)
+        told = batch.after.flatten()
         n_causal = batch.next_token.numel() if self.args.causal_weight else 0
-        if n_causal:
-            hidden = torch.cat((document.flatten(0, 1), hidden))
-            target = torch.cat((batch.next_token.flatten(), target))
-            each_token = torch.full((n_causal,), self.args.causal_weight / n_causal, device=self.device)
-            weight = torch.cat((each_token, weight))
-        total, each = self.loss(hidden, self.network.embed_tokens.weight, target, weight)
+        heads = (n_causal, len(told), len(batch.rows))
+        shares = (
+            torch.full((n_causal,), self.args.causal_weight / max(1, n_causal), device=self.device),
+            self.args.branch_weight * (told != PAD) / (told != PAD).sum().clamp_min(1),
+            self.args.canvas_weight * batch.weight / batch.weight.sum(),
+        )
+        hidden = (document.flatten(0, 1)[:n_causal], branch.flatten(0, 2), canvas.flatten(0, 2)[batch.rows])
+        targets = (batch.next_token.flatten()[:n_causal], told, batch.target)
+        total, each = self.loss(
+            torch.cat(hidden), self.network.embed_tokens.weight, torch.cat(targets), torch.cat(shares)
+        )
+        causal, told_each, canvas_each = each.split(heads)
         real = batch.masked & (batch.target != DELETE)
-        parts = {
-            "canvas": each[n_causal:][real].mean(),
-            "balance": balance.detach(),
-        }
+        parts = {"canvas": canvas_each[real].mean(), "balance": balance.detach()}
         if n_causal:
-            parts["causal"] = each[:n_causal].mean()
+            parts["causal"] = causal.mean()
+        if len(told):
+            parts["branch"] = told_each[told != PAD].mean()
         return total + BALANCE_WEIGHT * balance, parts
 
     def _soft(self, batch: Batch, canvas: Tensor) -> Tensor:
@@ -189,9 +193,11 @@ class Trainer:
         return clock.item()
 
     def evaluate(self) -> dict[str, float]:
-        """The fixed held-out set; see `validation.measure`."""
+        """The fixed held-out set; see `validation`."""
         gaps = held(self.tokenizer, VALIDATION_GAPS)
-        return measure(self.network, gaps, self.shape.length - self.shape.n_slots, self.args.noise)
+        n_prefix = self.shape.length - self.shape.n_slots
+        found = measure(self.network, gaps, n_prefix, self.args.noise)
+        return found | (measure_branches(self.network, gaps, n_prefix) if self.args.branches else {})
 
     def log(self, record: dict[str, float]) -> None:
         if self.rank == 0:
@@ -199,7 +205,7 @@ class Trainer:
 
     def save(self, label: str) -> None:
         clock = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens}
-        clock |= {key: getattr(self.args, key) for key in ("shape", "length", "noise")}
+        clock |= {key: getattr(self.args, key) for key in ("shape", "length", "noise", "branches")}
         self.files.save(label, self.optimizer.state(), clock)
 
     def restore(self, label: str) -> None:
@@ -209,7 +215,8 @@ class Trainer:
 
 
 def overfit(trainer: Trainer, limit: int) -> bool:
-    """Learns a single batch by heart; True once every gap slot of it is right. The check before any long run."""
+    """Learns a single batch by heart; True once every gap slot of it is right, and every token of a branch. The check
+    before any long run."""
     batch = next(trainer.batches).to(trainer.device)
     for step in range(limit):
         loss, parts = trainer.losses(batch, conditioned=False)
@@ -217,9 +224,11 @@ def overfit(trainer: Trainer, limit: int) -> bool:
         trainer.optimizer.step(min(1.0, (step + 1) / 20))
         if step % 10 == 9:
             with torch.no_grad():
-                _, canvas, _ = trainer.forward(batch.packed, None)
+                _, canvas, branch, _ = trainer.forward(batch.packed, None)
                 logits = trainer.network.logits(canvas.flatten(0, 2)[batch.rows])
                 wrong = ((logits.argmax(-1) != batch.target) & (batch.weight > 0)).sum().item()
+                said = trainer.network.logits(branch.flatten(0, 2)).argmax(-1)
+                wrong += ((said != batch.after.flatten()) & (batch.after.flatten() != PAD)).sum().item()
             print(f"overfit: step {step + 1}, causal {parts['causal']:.3f}, wrong slots {wrong}", flush=True)
             if wrong == 0:
                 return True
@@ -254,9 +263,11 @@ def options() -> argparse.ArgumentParser:
     add("--length", type=int, default=512, help="tokens of a document; gaps see what stands before them in it")
     add("--docs", type=int, default=8, help="documents per process and step; about 256 on a GPU")
     add("--canvases", type=int, default=8, help="gaps cut out of each document")
+    add("--branches", type=int, default=8, help="gaps of each document for the causal mode told of the suffix")
     add("--noise", default="mask", choices=("mask", "uniform"))
     add("--causal-weight", type=float, default=1.0)
     add("--canvas-weight", type=float, default=1.0)
+    add("--branch-weight", type=float, default=1.0)
     add("--adam", action="store_true", help="for the hidden matrices too, instead of Muon")
     add("--start", help="begin from this checkpoint (a path without suffix) with a fresh clock")
     add("--seed", type=int, default=0)

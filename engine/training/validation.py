@@ -17,10 +17,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..filling.drafts import surprise, told
 from ..kernels.target import torch_only
 from ..network import Network
 from .corpus import Documents
 from .examples import BOS, DELETE, MASK, N_SPECIAL, gap, gap_length, tokenize_with_gaps
+from .packed import N_RIGHT, OFFSET
 
 SEED = 20_240
 CONTEXT = 1024  # prefix tokens kept of every gap; a run looks at the nearest of them
@@ -141,6 +143,25 @@ def _measure(network: Network, held: Held, n_prefix: int, kind: str) -> dict[str
             at = held.frontier[rows, None]
             sums["frontier"] += right.gather(1, at).float().flatten().tolist()
             sums["frontier_nats"] += each.gather(1, at).flatten().tolist()
+    return {f"val_{key}": fmean(values) for key, values in sums.items()}
+
+
+@torch.no_grad()
+def measure_branches(network: Network, held: Held, n_prefix: int) -> dict[str, float]:
+    """Nats per token of the gaps' text by the causal mode: val_left, as it writes on; val_told, told of the suffix;
+    val_end, that the text ends there, told of the suffix."""
+    sums: dict[str, list[float]] = {"left": [], "told": [], "end": []}
+    with torch_only():
+        for number in range(len(held)):
+            ids = [BOS, *held.prefix[number, CONTEXT - n_prefix + 1 :].tolist()]
+            slots = held.target[number, 0].tolist()
+            text, right = slots[: held.truth[number]], slots[held.gaps[number, 0] :][:N_RIGHT]
+            cache = network.new_cache()
+            network.encode(torch.tensor([ids], device=network.device), cache)
+            sums["left"] += surprise(network, cache, ids, text).tolist()
+            *nats, end = surprise(network, told(network, cache, ids, right, OFFSET), ids, [*text, DELETE]).tolist()
+            sums["told"] += nats
+            sums["end"].append(end)
     return {f"val_{key}": fmean(values) for key, values in sums.items()}
 
 

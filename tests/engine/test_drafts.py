@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.engine.filling.drafts import causal, evidence, surprise
+from midspan.engine.filling.drafts import Writing, evidence, greedy, surprise, told
 from midspan.engine.filling.ngrams import NGrams
 from midspan.engine.network import Network
 
@@ -67,25 +70,31 @@ def test_surprise_is_that_of_a_cold_causal_pass(network: Network) -> None:
         assert cache.length == len(prefix) and len(surprise(network, cache, prefix, [])) == 0
 
 
-def test_causal_draft_is_greedy_ends_at_a_line_end_and_leaves_the_cache_alone(network: Network) -> None:
+@pytest.fixture
+def writing(network: Network) -> Writing:
+    """Behind twelve ids, with nothing else to go by."""
     prefix = list(range(10, 22))
     with torch.no_grad():
         cache = network.new_cache()
         network.encode(torch.tensor([prefix]), cache)
-        nothing = torch.empty(0, dtype=torch.int64)
-        none = NGrams(np.empty(0, np.int64))
-        ids, ended = causal(network, cache, prefix, none, nothing, frozenset(), 6, lambda: False)
-        assert (len(ids), ended, cache.length) == (6, False, len(prefix))
-        context = list(prefix)
+    none, nothing = NGrams(np.empty(0, np.int64)), torch.empty(0, dtype=torch.int64)
+    return Writing(network, cache, prefix, none, nothing, frozenset(), 6, lambda: False)
+
+
+def test_a_greedy_draft_ends_at_a_line_end_and_leaves_the_cache_alone(network: Network, writing: Writing) -> None:
+    with torch.no_grad():
+        ids, ended = greedy(writing)
+        assert (len(ids), ended, writing.cache.length) == (6, False, 12)
+        context = list(writing.prefix_ids)
         for id_ in ids:
             hidden = network.encode(torch.tensor([context]), network.new_cache())
             assert id_ == int(network.logits(hidden[0, -1]).argmax())
             context.append(id_)
-        stopped, ended = causal(network, cache, prefix, none, nothing, frozenset((ids[2],)), 6, lambda: False)
+        stopped, ended = greedy(replace(writing, end_ids=frozenset((ids[2],))))
         assert ended and stopped == ids[: ids.index(ids[2])]
-        unwanted, _ = causal(network, cache, prefix, none, torch.tensor([ids[0]]), frozenset(), 1, lambda: False)
+        unwanted, _ = greedy(replace(writing, banned=torch.tensor([ids[0]]), max_tokens=1))
         assert unwanted != ids[:1]
-        assert causal(network, cache, prefix, none, nothing, frozenset(), 6, lambda: True) == ([], False)
+        assert greedy(replace(writing, give_up=lambda: True)) == ([], False)
 
 
 def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
@@ -105,7 +114,38 @@ def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
             network.encode(torch.tensor([prefix]), cache)
             passes.clear()
             nothing = torch.empty(0, dtype=torch.int64)
-            drafts.append(causal(network, cache, prefix, NGrams(file_ids), nothing, frozenset(), 20, lambda: False))
+            ngrams = NGrams(file_ids)
+            drafts.append(greedy(Writing(network, cache, prefix, ngrams, nothing, frozenset(), 20, lambda: False)))
             drafts.append(len(passes))
     assert drafts[0] == drafts[2]
     assert drafts[1] < drafts[3] == 20
+
+
+def test_evidence_of_a_draft_counts_what_the_n_grams_would_write(network: Network, writing: Writing) -> None:
+    prefix = list(writing.prefix_ids)
+    seen = NGrams(np.array([*prefix, 5, 6, 7, -1, *prefix], np.int64))
+    with torch.no_grad():
+        for gap in ([5, 6], [9, 6]):
+            ((ends, mean),) = evidence(network, writing.cache, prefix, [gap], [8], seen)
+            *own, end = (-surprise(network, writing.cache, prefix, [*gap, 8])).tolist()
+            mixed = []
+            for place, (id_, log_p) in enumerate(zip(gap, own, strict=True)):
+                known = seen.after([*prefix, *gap[:place]])
+                mixed.append(math.exp(log_p) * (1 - known.weight) + known.weight * known.share(id_))
+            assert (ends, mean) == pytest.approx((end, (sum(math.log(p + 1e-9) for p in mixed) + end) / 3), rel=1e-3)
+    assert seen.after(prefix).share(5) == 1 and seen.after(prefix).share(9) == 0
+
+
+def test_what_is_told_changes_what_is_said_but_not_where(network: Network) -> None:
+    prefix, right = list(range(10, 22)), [30, 31, 32]
+    with torch.no_grad():
+        cache = network.new_cache()
+        network.encode(torch.tensor([prefix]), cache)
+        own = told(network, cache, prefix, right, 32)
+        assert (own.length, own.position, cache.length) == (len(prefix) + 3, len(prefix), len(prefix))
+        said = surprise(network, own, prefix, [5, 6, 7])
+        assert not torch.allclose(said, surprise(network, cache, prefix, [5, 6, 7]), atol=1e-3)
+        assert not torch.allclose(said, surprise(network, told(network, cache, prefix, [33], 32), prefix, [5, 6, 7]))
+        # The suffix is seen by what comes behind it alone, wherever that stands.
+        before = torch.cat([own.read(0)[0][:, :, : len(prefix) - 1]])
+        torch.testing.assert_close(before, cache.read(0)[0][:, :, : len(prefix) - 1])

@@ -6,11 +6,14 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import Alphabet, Denoised
+from midspan.engine.filling.drafts import surprise, told
 from midspan.engine.filling.gap import OPEN_END, Candidate, Gap, calmness, merged
 from midspan.engine.filling.gate import FEATURES, GUESS, Gate, Signs, features
 from midspan.engine.filling.openings.shape import Surroundings
@@ -144,6 +147,28 @@ def engine(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[[str]
 
 
 REQUEST = InfillRequest(SAMPLE + "total = sum(values)\ntotal = ", "\nreturn total\n")
+
+
+def test_a_checkpoint_that_was_taught_so_is_told_of_the_suffix(
+    tmp_path: Path, tiny_config: Callable[[str], dict[str, Any]]
+) -> None:
+    directory = write_checkpoint(tmp_path, tiny_config("mini"))
+    manifest = json.loads((directory / "midspan.json").read_text())
+    (directory / "midspan.json").write_text(json.dumps({**manifest, "drafts": True, "fim_tokens": 8}))
+    engine = Engine.load(directory)
+    network, tokens = engine._network, engine._tokens
+    frame = engine._prompt.frame(REQUEST.prefix, REQUEST.suffix)
+    right = [*tokens.encode(frame.kept), *frame.pinned_ids][:8]
+    with torch.inference_mode():
+        cache = network.new_cache()
+        network.encode(torch.tensor([frame.prefix_ids]), cache)
+        own = told(network, cache, frame.prefix_ids, right, max(manifest["gap_buckets"]))
+        found = engine.infill(REQUEST).candidates
+        for one in found:
+            ids = tokens.encode(frame.typed + one.text) if frame.kept else list(one.ids)
+            ends = -surprise(network, own, frame.prefix_ids, [*ids, manifest["delete_token_id"]])[-1]
+            assert one.signs and one.signs.right == pytest.approx(ends.item(), rel=1e-3, abs=1e-3)
+    assert found and engine.infill(REQUEST).candidates == found
 
 
 def test_a_check_that_finds_nothing_changes_nothing(engine: Engine) -> None:

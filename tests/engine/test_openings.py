@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +35,20 @@ def test_other_files_say_where_a_name_comes_from() -> None:
         "from pathlib import Path",
     )
     assert ("import", "import typing as t") in proposed(text.replace("Path", "t.cast"), "import typing as t\n")
+
+
+def test_what_is_proposed_is_the_same_in_every_process() -> None:
+    """Which of two equally frequent imports comes first must not hang on how this process hashes strings."""
+    library = "".join(f"import urllib.{name}\n" for name in ("parse", "error", "request", "response", "robotparser"))
+    call = f"openings('import sys\\n', '\\n\\n\\nurllib.x(sys)\\n', ({library!r}, 'import urllib\\n'))"
+    program = f"from midspan.engine.filling.openings.kinds import openings; print({call})"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "1234"
+    }
+    assert len(said) == 1 and b"urllib.parse" in said.pop()
 
 
 def test_a_name_that_things_are_taken_from_is_a_module() -> None:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from midspan.engine.filling.drafts import surprise, told
 from midspan.engine.network import Network
 from midspan.engine.training import packed
 from midspan.engine.training.loss import CHUNK, SoftcappedCrossEntropy
 from midspan.engine.training.mini import MINI, initialize
-from midspan.engine.training.packed import Packed, PackedForward
+from midspan.engine.training.packed import N_RIGHT, OFFSET, Branches, Packed, PackedForward
 
 B, T, K, C = 2, 40, 3, 12
 
@@ -43,7 +44,7 @@ def test_packed_rows_equal_encode_and_denoise(
     monkeypatch.setattr(packed, "CAPACITY", 8.0)  # nothing is dropped, as at inference
     soft = torch.randn(B, K, C, 64) if conditioned else None
     with torch.no_grad():
-        document, canvas, _ = PackedForward(network, (B, T, K, C), compiled=False)(batch, soft)
+        document, canvas, _, _ = PackedForward(network, (B, T, K, C), compiled=False)(batch, soft)
         for b in range(B):
             cold = network.encode(batch.document[b : b + 1], network.new_cache())
             torch.testing.assert_close(document[b], cold[0], rtol=1e-4, atol=1e-5)
@@ -55,6 +56,35 @@ def test_packed_rows_equal_encode_and_denoise(
                     batch.canvas[b, k, :used][None], cache, None if soft is None else soft[b, k, :used][None]
                 )
                 torch.testing.assert_close(canvas[b, k, :used], alone[0], rtol=1e-4, atol=1e-5)
+
+
+def test_branches_equal_the_causal_mode_that_was_told_of_the_suffix(
+    network: Network, batch: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "CAPACITY", 8.0)
+    n_branches, n_slots = 2, N_RIGHT + 6
+    cut, n_right = torch.tensor([[1, 30], [12, 39]]), torch.tensor([[N_RIGHT, 1], [7, N_RIGHT]])
+    ids = torch.randint(0, 97, (B, n_branches, n_slots))
+    ids[:, :, N_RIGHT] = batch.document.gather(1, cut - 1)
+    canvas = torch.randint(0, 97, (B, K, n_slots))
+    both = replace(batch, canvas=canvas, branches=Branches(ids, cut, n_right))
+    with torch.no_grad():
+        run = PackedForward(network, (B, T, K, n_slots), n_branches, compiled=False)
+        document, slots, branch, _ = run(both, None)
+        alone = PackedForward(network, (B, T, K, n_slots), compiled=False)(replace(both, branches=None), None)
+        torch.testing.assert_close((document, slots), alone[:2], rtol=1e-4, atol=1e-5)
+        for b in range(B):
+            for m in range(n_branches):
+                prefix = batch.document[b, : cut[b, m]].tolist()
+                right, gap = ids[b, m, : n_right[b, m]].tolist(), ids[b, m, N_RIGHT + 1 :].tolist()
+                cache = network.new_cache()
+                network.encode(torch.tensor([prefix]), cache)
+                own = told(network, cache, prefix, right, OFFSET)
+                assert own.position == cache.position == len(prefix)
+                said = surprise(network, own, prefix, gap)
+                log_probs = torch.log_softmax(network.logits(branch[b, m]), dim=-1)
+                expected = -log_probs.gather(1, torch.tensor(gap)[:, None]).squeeze(1)[: len(gap)]
+                torch.testing.assert_close(said, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_rows_over_capacity_are_dropped_not_misrouted(network: Network) -> None:

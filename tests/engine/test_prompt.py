@@ -59,7 +59,8 @@ def test_turns_in_the_tokenizer_make_the_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("prompt", "chatml"), ("context_tokens", -1), ("context_tokens", 999), ("suffix_tokens", "8")]
+    ("field", "value"),
+    [("prompt", "chatml"), ("context_tokens", -1), ("context_tokens", 999), ("suffix_tokens", "8"), ("fim_tokens", -1)],
 )
 def test_a_wrong_field_is_named(
     field: str, value: Any, tmp_path: Path, tiny_config: Callable[[str], dict[str, Any]]

@@ -14,10 +14,10 @@ import torch
 from midspan.engine import bundled
 from midspan.engine.network import Network
 from midspan.engine.training import carry, export, gpu, mini, packed, train
-from midspan.engine.training.examples import DELETE, MASK, N_SPECIAL, noised
-from midspan.engine.training.packed import Packed, PackedForward
+from midspan.engine.training.examples import BOS, DELETE, MASK, N_SPECIAL, PAD, Examples, Shape, noised
+from midspan.engine.training.packed import N_RIGHT, Branches, Packed, PackedForward
 from midspan.engine.training.train import Trainer, options
-from midspan.engine.training.validation import CANVAS, CONTEXT, held, measure
+from midspan.engine.training.validation import CANVAS, CONTEXT, Held, held, measure, measure_branches
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
@@ -140,21 +140,30 @@ def test_the_held_out_set_is_the_same_whatever_ran_before(cache: Path, tokenizer
     assert (small.slots("uniform") >= N_SPECIAL)[small.masked].all()
 
 
-def test_held_out_losses_are_those_of_the_training_forward(
-    cache: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    """Of which no expert drops a row, as at inference."""
     monkeypatch.setattr(packed, "CAPACITY", 8.0)
     torch.manual_seed(0)
     network = Network(TINY)
     mini.initialize(network)
+    return network
+
+
+def shown(gaps: Held, n_prefix: int) -> torch.Tensor:
+    """What a run with so long a context sees of the gaps' left sides, [N, n_prefix]."""
+    document = gaps.prefix[:, CONTEXT - n_prefix + 1 :]
+    return torch.cat((torch.full_like(document[:, :1], BOS), document), dim=1)
+
+
+def test_held_out_losses_are_those_of_the_training_forward(cache: Path, tokenizer: Tokenizer, network: Network) -> None:
     gaps, n_prefix = held(tokenizer, 3), 100
     found = measure(network, gaps, n_prefix)
-    document = gaps.prefix[:, CONTEXT - n_prefix + 1 :]
-    document = torch.cat((torch.full_like(document[:, :1], 2), document), dim=1)
+    document = shown(gaps, n_prefix)
     full = torch.full((3, 2), n_prefix)
     batch = Packed(document, gaps.slots("mask"), full, torch.full((3, 2), CANVAS))
     with torch.no_grad():
-        hidden, canvas, _ = PackedForward(network, (3, n_prefix, 2, CANVAS), compiled=False)(batch, None)
+        hidden, canvas, _, _ = PackedForward(network, (3, n_prefix, 2, CANVAS), compiled=False)(batch, None)
         logits, causal = network.logits(canvas), network.logits(hidden[:, :-1])
     each = torch.nn.functional.cross_entropy(logits.flatten(0, 2), gaps.target.flatten(), reduction="none")
     real = gaps.masked & (torch.arange(CANVAS) < gaps.truth[:, None, None])
@@ -163,6 +172,30 @@ def test_held_out_losses_are_those_of_the_training_forward(
     assert found["val_frontier_nats"] == pytest.approx(frontier, rel=1e-4)
     causal = torch.nn.functional.cross_entropy(causal.flatten(0, 1), document[:, 1:].flatten())
     assert found["val_causal"] == pytest.approx(causal.item(), rel=1e-4)
+
+
+def test_held_out_losses_of_branches_are_those_of_the_training_forward(
+    cache: Path, tokenizer: Tokenizer, network: Network
+) -> None:
+    gaps, n_prefix = held(tokenizer, 2), 100
+    found = measure_branches(network, gaps, n_prefix)
+    document = shown(gaps, n_prefix)
+    branch = torch.zeros(2, 1, CANVAS, dtype=torch.int64)
+    n_right, told = torch.zeros(2, 1, dtype=torch.int64), []
+    for number in range(2):
+        slots, n_true = gaps.target[number, 0], int(gaps.truth[number])
+        right = slots[gaps.gaps[number, 0] :][:N_RIGHT]
+        n_right[number], branch[number, 0, : len(right)] = len(right), right
+        branch[number, 0, N_RIGHT : N_RIGHT + n_true + 1] = torch.cat((document[number, -1:], slots[:n_true]))
+    batch = Packed(document, gaps.slots("mask")[:, :1], *torch.full((2, 2, 1), n_prefix))
+    batch = replace(batch, branches=Branches(branch, torch.full((2, 1), n_prefix), n_right))
+    with torch.no_grad():
+        hidden = PackedForward(network, (2, n_prefix, 1, CANVAS), 1, compiled=False)(batch, None)[2]
+        log_probs = network.logits(hidden).log_softmax(-1)[:, 0]
+    for number in range(2):
+        text = gaps.target[number, 0, : gaps.truth[number]]
+        told += (-log_probs[number, : len(text)].gather(1, text[:, None])).flatten().tolist()
+    assert found["val_told"] == pytest.approx(np.mean(told), rel=1e-4)
 
 
 def test_uniform_noise_hides_what_masks_hide() -> None:
@@ -174,6 +207,27 @@ def test_uniform_noise_hides_what_masks_hide() -> None:
         assert (plain[0][plain[1]] == MASK).all() and (hidden[0][hidden[1]] >= N_SPECIAL).all()
         assert (plain[0][~plain[1]] == hidden[0][~plain[1]]).all()
         assert plain[1][4:].all()
+
+
+def test_a_branch_is_the_gap_between_prefix_and_suffix_and_its_end(cache: Path, tokenizer: Tokenizer) -> None:
+    shape = Shape(n_docs=2, length=128, n_canvases=2, n_branches=3)
+    batch = Examples("train", {"python": 1.0}, tokenizer, shape, seed=1).batch()
+    branches = batch.packed.branches
+    assert branches is not None
+    ended = 0
+    for doc in range(2):
+        text = [*batch.packed.document[doc].tolist(), int(batch.next_token[doc, -1])]
+        for m in range(3):
+            cut, n_right = int(branches.cut[doc, m]), int(branches.n_right[doc, m])
+            right, read = branches.ids[doc, m, :n_right].tolist(), branches.ids[doc, m, N_RIGHT:].tolist()
+            after = [id_ for id_ in batch.after[doc, m].tolist() if id_ != PAD]
+            assert read[: len(after)] == [text[cut - 1], *after][: len(after)]
+            gap = after[:-1] if after[-1] == DELETE else after
+            assert gap == text[cut : cut + len(gap)]
+            if after[-1] == DELETE and cut + len(gap) + n_right <= len(text):
+                assert right == text[cut + len(gap) : cut + len(gap) + n_right]
+                ended += 1
+    assert ended
 
 
 def test_a_session_brings_the_weights_home_in_pieces(

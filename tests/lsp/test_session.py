@@ -224,7 +224,7 @@ def test_a_large_file_s_tree_is_made_when_the_answer_is_out(live: Live, monkeypa
         await editor.until(parsed)
         assert parsed_before == [False]
 
-    live(story, {"x = [": "1]"})
+    live(story, {"x = [": "1]"}, prefetch=False)  # which would be an infill of its own
 
 
 # -- the model's life

@@ -9,6 +9,9 @@ canvas alone, without drafts, fills exactly. An arm whose run is there goes on w
 of one core are over before anything is learnt. So arms can go on from a run's checkpoint before its decay and decay to
 nothing; those whose network or optimiser is another one cannot, and are left out, and other noise starts from what was
 taught with masks.
+
+val_left, val_told and val_end say what fill-in-the-middle branches are worth: a gap's text by the causal mode as it
+writes on, told of the suffix, and the end of that text. The baseline was never taught to be told.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from midspan.engine.training.corpus import cache_directory
 from midspan.engine.training.examples import Shape
 from midspan.engine.training.export import export
 from midspan.engine.training.runs import Run, trained_network
-from midspan.engine.training.validation import held, measure
+from midspan.engine.training.validation import held, measure, measure_branches
 from tokenizers import Tokenizer
 
 CSV = Path(__file__).with_name("ablations.csv")
@@ -46,6 +49,7 @@ ARMS: dict[str, list[str]] = {
     "canvas loss twice": ["--canvas-weight", "2"],
     "4 canvases": ["--canvases", "4"],
     "16 canvases": ["--canvases", "16"],
+    "8 branches": ["--branches", "8"],
     "AdamW": ["--adam"],
     "context 256": ["--length", "256", "--docs", "16"],
     "context 1024": ["--length", "1024", "--docs", "4", "--shape", "mini-long"],
@@ -66,7 +70,18 @@ def train(arm: str, minutes: float, start: str) -> str:
     """The arm's run, finished; its name. start: a checkpoint to go on from, or empty. Raises CalledProcessError."""
     name = f"ablation-{arm.replace(' ', '-').replace('.', '')}" + (f"-from-{origin(start)}" if start else "")
     if not Run(name).has("final"):
-        options = ["--name", name, "--minutes", str(minutes), "--cpu-clock", "--processes", "1", *ARMS[arm]]
+        options = [
+            "--name",
+            name,
+            "--minutes",
+            str(minutes),
+            "--cpu-clock",
+            "--processes",
+            "1",
+            "--branches",
+            "0",
+            *ARMS[arm],
+        ]
         options += ["--start", start, *GO_ON] if start else []
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, "-m", "midspan.engine.training.train", *options], check=True, env=environment)
@@ -78,7 +93,9 @@ def measured(name: str) -> dict[str, object]:
     network, clock = trained_network(name, "final")
     tokenizer = Tokenizer.from_file(str(cache_directory() / "tokenizer" / "tokenizer.json"))
     n_prefix = clock["length"] - Shape.n_slots
-    losses = measure(network.to(torch.bfloat16), held(tokenizer, GAPS), n_prefix, clock["noise"])
+    gaps = held(tokenizer, GAPS)
+    losses = measure(network.to(torch.bfloat16), gaps, n_prefix, clock["noise"])
+    losses |= measure_branches(network, gaps, n_prefix)
     return {
         "cpu_seconds": round(clock["seconds"]),
         "steps": clock["step"],

@@ -81,7 +81,8 @@ def _statements(library: tuple[str, ...]) -> dict[str, Sequence[str]]:
     """By a name, the imports that bring it, the most frequent first; under "" those that most texts have."""
     counts: Counter[str] = Counter()
     for text in library:
-        counts.update({match[1].strip() for match in _STATEMENT.finditer(text)})
+        # Once each, in the text's order: a set's order, and with it the answer, would be another in every process.
+        counts.update(dict.fromkeys(match[1].strip() for match in _STATEMENT.finditer(text)).keys())
     found: dict[str, list[str]] = {}
     for statement, count in counts.most_common():
         for name in brought(statement):
