@@ -3,6 +3,7 @@
 Pure: knows nothing of models, editors, files or the network. Broken code is the normal case and never raises.
 """
 
+from .blank_line import HEADER_ENDS
 from .check import SyntaxError_, new_errors
 from .languages import language_for
 from .selection import Selection, choose_selection
@@ -10,6 +11,7 @@ from .spans import Span, choose_span
 from .syntax import Syntax
 
 __all__ = [
+    "HEADER_ENDS",
     "Selection",
     "Span",
     "Syntax",

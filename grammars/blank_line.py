@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 from .balance import CLOSERS, WINDOW, Balance, line_start, skip_blank
 from .indentation import margin, unit, width
-from .roles import body_role, holds_statements
+from .roles import begins_statement, body_role, holds_statements
 from .syntax import Syntax
 
 MAX_HEADER = 2048
 """Code points of a statement that are tried as a header."""
 
 MAX_BRANCHES = 4
+
+HEADER_ENDS = (":", "{")
+"""What a header ends with beyond doubt; others, as Ruby's, may go on."""
 
 # A statement that is not over: a value is to follow, or the one statement of a branch without braces.
 _GOES_ON = re.compile(
@@ -73,6 +76,16 @@ def blank_line(syntax: Syntax, offset: int, end: int, typed: str, seen: Balance)
     else:
         expected = _after_branch(text, first, outer, seen)
     return BlankLine("", typed or expected)
+
+
+def line_below(syntax: Syntax, offset: int, end: int, seen: Balance) -> BlankLine:
+    """What a line begun below this one would wait for, if this one ends a header beyond doubt: with a brace, or with
+    the colon of a statement that a word begins. It ends at `end`, and no code stands behind `offset`."""
+    if syntax.text[offset - 1 : offset] not in HEADER_ENDS:
+        return BlankLine("", "")
+    below = blank_line(syntax, offset, end, "", seen)
+    header = syntax.text[_statement_line(syntax.text, offset - 1, seen) : offset]
+    return below if header.endswith("{") or begins_statement(header) else BlankLine("", "")
 
 
 def _after_branch(text: str, first: int, indent: str, seen: Balance) -> str:

@@ -83,6 +83,12 @@ def body_role(header: str) -> str:
     return "function" if _FUNCTION.search(header) or "(" in header else "body"
 
 
+def begins_statement(header: str) -> bool:
+    """Whether a word in the header says what kind of statement it is."""
+    bare = _without_brackets(header)
+    return _CONTROL.search(bare) is not None or _FUNCTION.search(bare) is not None
+
+
 def prose_role(syntax: Syntax, inside: Prose) -> str:
     """ "docstring" for documentation, else what `inside` is."""
     head = syntax.text[inside.start : inside.start + 8]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tree_sitter import Node
 
 from .balance import CLOSERS, Balance, balance, line_end, line_start
-from .blank_line import blank_line
+from .blank_line import BlankLine, blank_line, line_below
 from .indentation import margin
 from .prose import Prose, code_start, prose_at
 from .roles import prose_end, prose_role, role_at
@@ -40,6 +40,7 @@ class Span:
         ""  # what stands there, as `roles` names it: "argument" … "statement", "body", "function", "docstring" …
     )
     forbidden: tuple[str, ...] = ()  # what must not appear in the fill: it would end the line, comment or string
+    lead: str = ""  # what is to stand before the fill: a line break, where the cursor is at the end of a header
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,15 @@ def _choose(syntax: Syntax, offset: int, prose: bool) -> Span | None:
     if not line.before.strip() and not line.after.strip():
         blank = blank_line(syntax, offset, end, line.indent[: len(line.before)], seen)
         if blank.opens:
-            size = 128 if blank.opens == "function" else 64
-            return Span("block", offset, end, blank.indent, size, False, blank.opens)
+            return _block(offset, end, blank)
         role = role_at(syntax, offset, line.before, seen)
         return Span("line", offset, end, blank.indent, 32, True, role, LINE_BREAKS)
     return _in_line(syntax, offset, line, seen)
+
+
+def _block(offset: int, end: int, blank: BlankLine, lead: str = "") -> Span:
+    size = 128 if blank.opens == "function" else 64
+    return Span("block", offset, end, blank.indent, size, False, blank.opens, lead=lead)
 
 
 def _splits(text: str, offset: int) -> bool:
@@ -114,6 +119,9 @@ def _in_line(syntax: Syntax, offset: int, line: _Line, seen: Balance) -> Span | 
     around = _around(syntax, offset)
     word = _REST_OF_WORD.match(text, offset)
     if not after.strip():
+        below = line_below(syntax, offset, line.end, seen)
+        if below.opens:
+            return _block(offset, line.end, below, lead="\n")
         return span("rest_of_line", line.end, 16 if _ends_statement(syntax, offset) else 32)
     if word:
         end = word.end() if text[word.end() : line.end].strip() else line.end

@@ -6,7 +6,8 @@ from its snapshot alone. Knows nothing of the protocol, of open documents or of 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .filters.postprocess import Surroundings, postprocess
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..grammars import Span, Syntax
     from .context.gather import Used
 
+TINY = 1e-9
 FOLLOWING = 2000  # characters below the cursor that the filters compare with
 
 
@@ -117,7 +119,8 @@ def complete(
     context: str = "",
     library: tuple[str, ...] = (),
 ) -> Outcome:
-    """Choose the span at the snapshot's cursor and fill it. `syntax` is that of `snapshot.text`.
+    """Choose the span at the snapshot's cursor and fill it; and if that ends with a header that has no body, begin the
+    body as well, as far as both are likely. `syntax` is that of `snapshot.text`.
 
     context: text from elsewhere that the engine is shown before everything else; library: texts that it may copy from.
     """
@@ -128,18 +131,19 @@ def complete(
     clock.lap("span")
     if span is None:
         return Outcome("no span here", model=engine.name, timings=clock.timings)
-    place = _Place(snapshot, syntax, span)
+    place = _Place(syntax, span)
     if not snapshot.offset == span.start <= span.end <= place.line_end:
         return Outcome("the span leaves the line", kind=span.kind, model=engine.name, timings=clock.timings)
-    infill = _infill(place, engine, limits, context, library)
+    ask = partial(_infill, document=snapshot.uri, engine=engine, limits=limits, context=context, library=library)
+    infill = ask(place)
     clock.lap("engine")
     clock.timings.update(infill.timings)
     why, chosen = ("cancelled", []) if infill.stop == "cancelled" else _chosen(place, infill, limits)
     clock.lap("check")
     best: Candidate | None = chosen[0][0] if chosen else next(iter(infill.candidates), None)
-    return Outcome(
+    outcome = Outcome(
         reason="shown" if chosen else why,
-        suggestions=tuple(place.suggestion(fill) for _, fill in chosen),
+        suggestions=tuple(place.suggestion(snapshot, fill) for _, fill in chosen),
         kind=span.kind,
         model=engine.name,
         source="+".join(sorted(best.sources)) if best else "",
@@ -149,22 +153,41 @@ def complete(
         stop=infill.stop,
         timings=clock.timings,
     )
+    if not chosen or (below := place.below(chosen[0][1])) is None:
+        return outcome
+    infill = ask(below)
+    enough = replace(limits, most=1, min_confidence=limits.min_confidence / max(outcome.confidence, TINY))
+    _, bodies = _chosen(below, infill, enough)
+    clock.lap("body")
+    if not bodies:
+        return outcome
+    (_, header), (body, fill) = chosen[0], bodies[0]
+    return replace(
+        outcome,
+        suggestions=(place.suggestion(snapshot, header + below.lead + fill), *outcome.suggestions[1:]),
+        steps=outcome.steps + infill.steps,
+        tokens=outcome.tokens + len(body.ids),
+        confidence=outcome.confidence * body.probability,
+    )
 
 
 class _Place:
-    """One span of one snapshot: what stands around it, and what a text in it would be."""
+    """One span of one text: what stands around it, and what a fill in it would be."""
 
-    def __init__(self, snapshot: Snapshot, syntax: "Syntax", span: "Span") -> None:
+    def __init__(self, syntax: "Syntax", span: "Span") -> None:
         text = syntax.text
-        self.snapshot, self.syntax, self.span = snapshot, syntax, span
-        self.line_end = line_end(text, snapshot.offset)
+        self.syntax, self.span = syntax, span
+        self.line_end = line_end(text, span.start)
+        self.ending = line_ending(text)
+        self.lead = span.lead.replace("\n", self.ending)
+        first = span.start if span.lead else line_start(text, span.start)
         self.around = Surroundings(
-            before=text[line_start(text, span.start) : span.start],
+            before=text[first : span.start],
             replaced=text[span.start : span.end],
             rest=text[span.end : self.line_end],
             following=plain(text[self.line_end : self.line_end + FOLLOWING]),
             single_line=span.single_line,
-            above=plain(text[max(0, line_start(text, span.start) - FOLLOWING) : line_start(text, span.start)]),
+            above=plain(text[max(0, first - FOLLOWING) : first] + self.lead),
             indent=span.indent,
             forbidden=span.forbidden,
         )
@@ -174,7 +197,7 @@ class _Place:
         from ..grammars import new_errors  # noqa: PLC0415
 
         start = self.span.start
-        return bool(new_errors(self.syntax, self._with(fill), start, start + len(fill)))
+        return bool(new_errors(self.syntax, self.filled(fill), start, start + len(self.lead + fill)))
 
     def culprits(self, fill: str) -> Sequence[tuple[int, int]]:
         """What of a whole fill is suspect, for the engine to think again about; of what would be shown of it."""
@@ -183,20 +206,21 @@ class _Place:
         kept, _ = postprocess(fill, self.around)
         if kept is None:
             return []
-        shown, start = kept if fill.startswith(kept) else fill, self.span.start
-        return culprits(self.syntax, self._with(shown), start, start + len(shown))
+        shown, start, ahead = kept if fill.startswith(kept) else fill, self.span.start, len(self.lead)
+        found = culprits(self.syntax, self.filled(shown), start, start + ahead + len(shown))
+        return [(max(0, first - ahead), max(0, last - ahead)) for first, last in found]
 
-    def _with(self, fill: str) -> "Syntax":
-        return self.syntax.edited(self.span.start, self.span.end, fill)
+    def filled(self, fill: str) -> "Syntax":
+        """The text with `fill` in the span."""
+        return self.syntax.edited(self.span.start, self.span.end, self.lead + fill)
 
     def fit(self, candidate: "Candidate") -> tuple[str | None, str]:
         """What of a candidate is worth showing, or None and why nothing is."""
         fill, reason = postprocess(candidate.text, self.around)
         if fill is None:
             return None, reason
-        ending = line_ending(self.syntax.text)
         while fill.strip():
-            shown = fill.replace("\n", ending)
+            shown = fill.replace("\n", self.ending)
             if not self.breaks(shown):
                 return shown, ""
             # Whole lines that parse are worth showing without those that do not.
@@ -205,28 +229,41 @@ class _Place:
             fill = fill.rsplit("\n", 1)[0]
         return None, "breaks the syntax"
 
-    def suggestion(self, fill: str) -> Suggestion:
-        snapshot = self.snapshot
+    def suggestion(self, snapshot: Snapshot, fill: str) -> Suggestion:
+        """Of the snapshot whose text this is."""
+        new = snapshot.chosen + self.lead + fill
         return Suggestion(
             start=snapshot.start,
             end=self.line_end - len(snapshot.chosen) + snapshot.end - snapshot.start,
-            text=snapshot.chosen + fill + self.around.rest,
-            filled=len(snapshot.chosen) + len(fill),
+            text=new + self.around.rest,
+            filled=len(new),
         )
 
+    def below(self, fill: str) -> "_Place | None":
+        """Where the body goes of the header that `fill` ends with; None where it ends with none, or has its body."""
+        from ..grammars import HEADER_ENDS, choose_span  # noqa: PLC0415
 
-def _infill(place: _Place, engine: "Engine", limits: Limits, context: str, library: tuple[str, ...]) -> "Infill":
+        if not fill.endswith(HEADER_ENDS):
+            return None
+        after = self.filled(fill)
+        span = choose_span(after, self.span.start + len(self.lead + fill))
+        return _Place(after, span) if span is not None and span.lead else None
+
+
+def _infill(
+    place: _Place, document: str, engine: "Engine", limits: Limits, context: str, library: tuple[str, ...]
+) -> "Infill":
     from ..engine import InfillRequest  # noqa: PLC0415
 
     text, span = place.syntax.text, place.span
     return engine.infill(
         InfillRequest(
-            prefix=plain(text[: span.start]),
+            prefix=plain(text[: span.start] + place.lead),
             suffix=plain(text[span.end :]),
             max_tokens=min(span.max_tokens, limits.max_tokens),
             single_line=span.single_line,
             seed=limits.seed,
-            document=place.snapshot.uri,
+            document=document,
             deadline=limits.deadline,
             cancelled=limits.cancelled,
             context=context,

@@ -10,8 +10,9 @@ writes for every split (train, val, tune) and language
     corpus/{split}.{language}.index.jsonl   one {"path", "package"} per document
     corpus/corpus.json                      what was kept, what was dropped and why, licences
 
-A document is one source file. Held-out packages go through the filters first, so a vendored copy of them
-is what is dropped from training. Knows nothing of tokens or models; `Documents` is how others read it.
+A document is one source file; in `train.functions` it is one of Python's functions that stand alone (`functions`).
+Held-out packages go through the filters first, so a vendored copy of them is what is dropped from training. Knows
+nothing of tokens or models; `Documents` is how others read it.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import archives, filters, packages
+from . import archives, filters, functions, packages
 from .filters import Benchmarks, Seen
 from .packages import Package, PackageError
 
 SPLITS = ("val", "tune", "train")  # in this order, see the module's docstring
 LANGUAGES = tuple(chain.from_iterable(packages.LANGUAGES.values()))
+FUNCTIONS = "functions"  # stands for a language among the training split's shards
 CAP_MB = {"python": 10.0, "javascript": 3.0, "typescript": 4.0, "go": 6.0, "rust": 6.0, "cpp": 3.0}  # of one package
 
 
@@ -122,6 +124,8 @@ class Builder:
         self.languages = tuple(languages)
         self.benchmarks = benchmarks
         self.shards = {(split, language): _Shard() for split in SPLITS for language in languages}
+        if "python" in languages:
+            self.shards["train", FUNCTIONS] = _Shard()
         self.dropped: Counter[str] = Counter()
         self.contaminated: list[str] = []
         self.package_mb: dict[str, float] = {}
@@ -148,6 +152,8 @@ class Builder:
             kept.append((language, path, text))
         for language, path, text in sorted(kept):
             self.shards[package.split, language].add(package, path, text)
+            for function in functions.alone(text) if (package.split, language) == ("train", "python") else ():
+                self.shards["train", FUNCTIONS].add(package, path, function)
         self.package_mb[package.name] = sum(len(text.encode()) for _, _, text in kept) / 1e6
 
     def _reject(self, package: Package, path: str, text: str | None) -> str | None:
@@ -235,7 +241,7 @@ def third_party(listed: Sequence[Package]) -> str:
 
 
 def _fingerprint(args: argparse.Namespace) -> str:
-    settings = (filters.RULES, CAP_MB, sorted(args.languages))
+    settings = (filters.RULES, functions.RULES, CAP_MB, sorted(args.languages))
     parts = packages.LIST.read_bytes() + repr((settings, sys.version_info[:3])).encode()
     return hashlib.blake2b(parts, digest_size=16).hexdigest()
 

@@ -63,11 +63,13 @@ def averaged(network: Network, other: Network, share: float) -> None:
 
 
 def export(name: str, label: str, directory: Path, int8: bool = False, average: str = "", share: float = 0.0) -> None:
-    """Writes the directory. int8: a byte per weight instead of two. average: RUN/CHECKPOINT, of which every weight has
-    `share`."""
+    """Writes the directory. int8: a byte per weight instead of two. average: RUN/CHECKPOINT or an exported directory,
+    of which every weight has `share`."""
     network, clock = trained_network(name, label)
     if average:
-        averaged(network, trained_network(*average.rsplit("/", 1))[0], share)
+        shipped = Path(average).is_dir()
+        other, _ = checkpoint.load(Path(average)) if shipped else trained_network(*average.rsplit("/", 1))
+        averaged(network, other, share)
     if int8:
         save_int8(network, directory)
     else:
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", default="final", help="latest, before-decay or final")
     parser.add_argument("--int8", action="store_true", help="a byte per weight and a scale per row, not bfloat16")
     parser.add_argument(
-        "--average", default="", metavar="RUN/CHECKPOINT", help="another one to average the weights with"
+        "--average", default="", metavar="RUN/CHECKPOINT", help="another one, or such a directory, to average with"
     )
     parser.add_argument("--share", type=float, default=0.25, help="of that one in the average")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices, AdamW for everything else, over float32 masters of bfloat16 weights.
+"""Muon for the hidden matrices, AdamW for everything else, over float32 masters of the weights.
 
 Muon: momentum orthogonalised by Newton-Schulz (Jordan et al. 2024, github.com/KellerJordan/Muon; at this size it
 reaches AdamW's loss in about half the compute, arXiv 2504.08451). Across data-parallel processes each one
@@ -21,7 +21,7 @@ NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 def orthogonalize(g: Tensor) -> Tensor:
     """The nearest (semi-)orthogonal matrix to each g [B, m, n], roughly: singular values end near 1."""
     a, b, c = NS_COEFFICIENTS
-    x = g.bfloat16()
+    x = g
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.transpose(-2, -1)
@@ -84,10 +84,10 @@ class Optimizer:
         for i, name in enumerate(muon):
             momentum = self.first[name].lerp_(grads[name].float(), 0.05)
             if i % world == rank:
-                mine[name] = grads[name].float().lerp_(momentum, 0.95)
+                mine[name] = grads[name].float().lerp_(momentum, 0.95).to(self.params[name].dtype)
         updates = orthogonalize_all(mine)
         if world > 1:
-            empty = {name: torch.zeros_like(grads[name], dtype=torch.bfloat16) for name in muon if name not in updates}
+            empty = {name: torch.zeros_like(grads[name]) for name in muon if name not in updates}
             flat = torch.cat([(updates | empty)[name].reshape(-1) for name in muon])
             dist.all_reduce(flat)
             pieces = flat.split([grads[name].numel() for name in muon])
@@ -125,6 +125,13 @@ class Optimizer:
 
     def state(self) -> dict[str, Any]:
         return {"masters": self.masters, "first": self.first, "second": self.second, "steps": self.steps}
+
+    @torch.no_grad()
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """These weights and no moments: as if nothing had been learned yet from here."""
+        for name, param in self.params.items():
+            self.masters[name].copy_(weights[name])
+            param.copy_(self.masters[name])
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""Trains midspan-mini's tokenizer on the corpus, and writes the corpus as tokens.
+"""midspan-mini's tokenizer, and the corpus written as tokens: the one that ships, or one trained on the corpus.
 
-    python -m midspan.engine.training.tokenizer [--vocabulary 8192] [--retrain]
+    python -m midspan.engine.training.tokenizer [--retrain] [--vocabulary 8192]
 
 Contract: a byte-level BPE whose pieces never cross a line end. A piece is a word with at most one space
 before it, one digit, a run of punctuation, one newline, or a run of other white space (an indentation is one
@@ -31,6 +31,7 @@ from rich.progress import track
 from rich.table import Table
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from .. import bundled
 from .corpus import LANGUAGES, SPLITS, Documents, cache_directory
 
 SPECIAL = (
@@ -57,6 +58,7 @@ SPECIAL = (
 )
 PIECES = r" ?[\p{L}_]+| ?\p{N}| ?[^\s\p{L}\p{N}_]+|\n|[^\S\n]+"
 MAX_TOKEN = 24
+SHIPPED = Path(bundled.__path__[0]) / "midspan-mini" / "tokenizer.json"
 TRAIN_BYTES = {"python": 32_000_000, "javascript": 6_000_000, "typescript": 2_000_000}
 
 
@@ -145,11 +147,11 @@ def write_tokens(tokenizer: Tokenizer, cache: Path, console: Console) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; 0, or 1 with one clear sentence."""
     parser = argparse.ArgumentParser(description="Train the tokenizer and write the corpus as tokens.")
-    parser.add_argument("--vocabulary", type=int, default=8192, help="ids, special ones included")
+    parser.add_argument("--vocabulary", type=int, default=8192, help="ids of a new one, special ones included")
     parser.add_argument(
         "--retrain",
         action="store_true",
-        help="replace the tokenizer that is there; weights trained with it become useless",
+        help="a new tokenizer, of this corpus; weights trained with another, those that ship too, become useless to it",
     )
     args = parser.parse_args(argv)
     console = Console()
@@ -159,8 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = cache_directory()
     path = cache / "tokenizer" / "tokenizer.json"
     try:
-        if path.exists() and not args.retrain:
-            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        if not args.retrain:
+            kept = path if path.exists() else SHIPPED
+            tokenizer = Tokenizer.from_str(kept.read_text(encoding="utf-8"))
         else:
             corpus = cache / "corpus"
             there = [language for language in TRAIN_BYTES if (corpus / f"train.{language}.txt").exists()]
@@ -168,8 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise FileNotFoundError(f"no corpus in {corpus}")
             samples = (sample(language, TRAIN_BYTES[language], corpus) for language in there)
             tokenizer = train(chain.from_iterable(samples), args.vocabulary)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tokenizer.save(str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(str(path))
         console.print(f"{path}: {tokenizer.get_vocab_size():,} ids")
         write_tokens(tokenizer, cache, console)
     except OSError as error:

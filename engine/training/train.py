@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -21,8 +22,10 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from ..checkpoints import checkpoint
+from ..checkpoints.device import best_dtype
 from ..network import Network
-from .corpus import cache_directory
+from .corpus import FUNCTIONS, cache_directory
 from .examples import DELETE, PAD, Batch, Examples, Shape
 from .loss import CHUNK, DEVICE_CHUNK, SoftcappedCrossEntropy
 from .mini import SHAPES, initialize
@@ -43,13 +46,17 @@ LANGUAGES = {"python": 0.74, "javascript": 0.06, "typescript": 0.04, "go": 0.06,
 class Stream(IterableDataset[Batch]):
     """Training batches; each worker process draws its own."""
 
-    def __init__(self, tokenizer: Tokenizer, shape: Shape, seed: int, noise: str) -> None:
+    def __init__(self, tokenizer: Tokenizer, shape: Shape, seed: int, noise: str, functions: float = 0.0) -> None:
+        """functions: share of the documents that are a function standing alone, taken from Python's."""
         self.tokenizer, self.shape, self.seed, self.noise = tokenizer, shape, seed, noise
+        self.shares = LANGUAGES
+        if functions:
+            self.shares = LANGUAGES | {"python": LANGUAGES["python"] - functions, FUNCTIONS: functions}
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         seed = self.seed + (7919 * (1 + worker.id) if worker else 0)
-        return iter(Examples("train", LANGUAGES, self.tokenizer, self.shape, seed, self.noise))
+        return iter(Examples("train", self.shares, self.tokenizer, self.shape, seed, self.noise))
 
 
 class Trainer:
@@ -63,7 +70,7 @@ class Trainer:
         torch.manual_seed(args.seed)
         network = Network(SHAPES[args.shape])
         initialize(network)
-        self.network = network.to(self.device, torch.bfloat16)
+        self.network = network.to(self.device, best_dtype(self.device))
         self.optimizer = Optimizer(self.network, muon=not args.adam)
         self.shape = Shape(n_docs=args.docs, length=args.length, n_canvases=args.canvases, n_branches=args.branches)
         shape = (self.shape.n_docs, self.shape.length, self.shape.n_canvases, self.shape.n_slots)
@@ -74,6 +81,8 @@ class Trainer:
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         if self.files.has("latest"):
             self.restore("latest")
+        elif args.start and Path(args.start).is_dir():
+            self.begin(Path(args.start))
         elif args.start:
             self.restore(args.start)
             self.seconds = 0.0
@@ -83,7 +92,7 @@ class Trainer:
         """Batches are made beside the training where a device trains faster than one core can cut and tokenise."""
         self.tokenizer = Tokenizer.from_file(str(cache_directory() / "tokenizer" / "tokenizer.json"))
         seed = self.args.seed + 1000 * self.step + self.rank
-        stream = Stream(self.tokenizer, self.shape, seed, self.args.noise)
+        stream = Stream(self.tokenizer, self.shape, seed, self.args.noise, self.args.functions)
         self.batches = iter(DataLoader(stream, batch_size=None, num_workers=self.args.workers))
 
     def progress(self) -> float:
@@ -208,6 +217,15 @@ class Trainer:
         clock |= {key: getattr(self.args, key) for key in ("shape", "length", "noise", "branches")}
         self.files.save(label, self.optimizer.state(), clock)
 
+    def begin(self, directory: Path) -> None:
+        """From weights as they ship, which have neither moments nor a clock. Raises ValueError where their tokens are
+        not the corpus'."""
+        ours, theirs = (path / "tokenizer.json" for path in (cache_directory() / "tokenizer", directory))
+        if ours.read_bytes() != theirs.read_bytes():
+            raise ValueError(f"{directory} has another tokenizer than {ours.parent}")
+        network, _ = checkpoint.load(directory)
+        self.optimizer.adopt(dict(network.named_parameters()))
+
     def restore(self, label: str) -> None:
         state, clock = self.files.load(label)
         self.optimizer.restore(state)
@@ -264,12 +282,13 @@ def options() -> argparse.ArgumentParser:
     add("--docs", type=int, default=8, help="documents per process and step; about 256 on a GPU")
     add("--canvases", type=int, default=8, help="gaps cut out of each document")
     add("--branches", type=int, default=8, help="gaps of each document for the causal mode told of the suffix")
+    add("--functions", type=float, default=0.1, help="share of the documents that are a function standing alone")
     add("--noise", default="mask", choices=("mask", "uniform"))
     add("--causal-weight", type=float, default=1.0)
     add("--canvas-weight", type=float, default=1.0)
     add("--branch-weight", type=float, default=1.0)
     add("--adam", action="store_true", help="for the hidden matrices too, instead of Muon")
-    add("--start", help="begin from this checkpoint (a path without suffix) with a fresh clock")
+    add("--start", help="begin with a fresh clock from this checkpoint (a path without suffix) or exported directory")
     add("--seed", type=int, default=0)
     add("--device", default="cpu")
     add("--processes", type=int, default=2, help="one per core; 1 with a GPU")

@@ -24,7 +24,8 @@ from tokenizers import Tokenizer
 MODEL = Path(bundled.__path__[0]) / "midspan-mini"
 TINY = replace(mini.MINI, hidden_size=32, intermediate_size=48, num_hidden_layers=3, moe_intermediate_size=32)
 TINY = replace(TINY, layer_types=mini.MINI.layer_types[:3], num_experts=2)
-SMALL = ["--shape", "tiny", "--docs", "1", "--length", "64", "--canvases", "2", "--processes", "1", "--eager"]
+SMALL = ["--shape", "tiny", "--docs", "1", "--length", "64", "--canvases", "2", "--functions", "0"]
+SMALL += ["--processes", "1", "--eager"]
 
 
 @pytest.fixture
@@ -115,6 +116,24 @@ def test_an_average_of_two_checkpoints_is_what_ships(trainer: Callable[..., Trai
         second, first = shipped["0"][name].float(), shipped["1"][name].float()
         torch.testing.assert_close(mean.float(), 0.75 * second + 0.25 * first, rtol=0.01, atol=1e-6)
     assert any(not torch.equal(first, shipped["0"][name]) for name, first in shipped["1"].items())
+
+
+def test_a_run_begins_from_weights_as_they_ship(trainer: Callable[..., Trainer], cache: Path, tmp_path: Path) -> None:
+    made, shipped = trainer("--minutes", "0.1"), tmp_path / "shipped"
+    made.train_step()
+    made.save("final")
+    assert export.main([str(shipped), "--name", "run"]) == 0
+    (cache / "runs" / "run").rename(cache / "runs" / "before")
+    begun = trainer("--start", str(shipped), "--minutes", "0.1")
+    stored = load_file(shipped / "model.safetensors")
+    for name, weight in begun.network.named_parameters():
+        found = [tensor for key, tensor in stored.items() if key.endswith(name) and tensor.shape == weight.shape]
+        assert any(torch.equal(weight, tensor) for tensor in found), name
+    begun.train_step()
+    assert begun.step == 1 and begun.optimizer.steps == 1
+    (shipped / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="another tokenizer"):
+        trainer("--start", str(shipped), "--name", "other")
 
 
 def test_documents_longer_than_the_window_are_refused() -> None:

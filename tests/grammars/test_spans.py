@@ -55,6 +55,8 @@ def test_a_case_reads_the_same_with_windows_line_ends(case: Case):
 def test_a_case_typed_into_a_large_file_reads_the_same_when_its_tree_is_not_waited_for(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ):
+    for limit in ("SETTLING_SECONDS", "REPARSE_SECONDS"):
+        monkeypatch.setattr(syntax, limit, 60.0)  # not how fast this machine is
     code = CODE[case.language_id]
     far = code * (SMALL // len(code) // 2 + 1)
     opened = Syntax.parse(far + "\n" + far, case.language_id)
@@ -136,6 +138,53 @@ def test_a_carriage_return_alone_ends_a_line():
     span = choose_span(Syntax.parse(text, "no-such-language"), 14)
     assert span is not None
     assert (span.kind, span.end, span.indent) == ("rest_of_line", 14, "    ")
+
+
+@pytest.mark.parametrize(
+    ("language_id", "source"),
+    [
+        ("python", "for item in items:║\n"),
+        ("python", "def f(a):\n  while a:║\n  return a\n"),
+        ("python", "if a:\n    b()\nelse:║\n"),
+        ("python", "def f(\n    a,\n):║\n"),
+        ("javascript", "for (const a of b) {║\n}\n"),
+        ("javascript", "items.forEach((item) => {║\n});\n"),
+        ("go", "func f() {║\n}\n"),
+        ("c", "switch (a) {\n    case 1:║\n}\n"),
+    ],
+)
+def test_at_the_end_of_a_header_without_a_body_the_body_is_begun(language_id: str, source: str):
+    fixture = parse(source)
+    span = choose_span(Syntax.parse(fixture.text, language_id), fixture.start)
+    below = fixture.text[: fixture.start] + "\n" + fixture.text[fixture.start :]
+    begun = choose_span(Syntax.parse(below, language_id), fixture.start + 1)
+    assert span is not None and begun is not None
+    assert (span.kind, span.lead, span.start, begun.lead) == ("block", "\n", fixture.start, "")
+    assert (span.max_tokens, span.indent, span.role) == (begun.max_tokens, begun.indent, begun.role)
+
+
+@pytest.mark.parametrize(
+    ("language_id", "source"),
+    [
+        ("python", "for item in items:║\n    print(item)\n"),  # it has its body
+        ("python", "if a: ║\n"),  # a body on the same line
+        ("python", "names: list[str] = {║\n"),
+        ("python", "pick = items[a:║\n"),
+        ("python", "key = lambda a:║\n"),
+        ("python", "count:║\n"),
+        ("javascript", "const a = {║\n};\n"),
+        ("javascript", "if (a) {║\n  b();\n}\n"),
+        ("javascript", "if (a) {║}\n"),
+        ("javascript", "const a = { b:║\n};\n"),
+        ("yaml", "name:║\n"),
+        ("ruby", "if ready║\n"),  # it may go on
+        ("no-such-language", "Note:║\n"),
+    ],
+)
+def test_no_body_is_begun_where_no_header_ends_or_it_has_one(language_id: str, source: str):
+    fixture = parse(source)
+    span = choose_span(Syntax.parse(fixture.text, language_id), fixture.start)
+    assert span is None or (span.lead, span.single_line) == ("", True)
 
 
 @given(documents(), st.data(), st.booleans())

@@ -1,5 +1,7 @@
 """The pure parts of the pipeline."""
 
+from math import inf
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +9,8 @@ from midspan.engine import Candidate, Infill, InfillRequest
 from midspan.grammars import Syntax, choose_span
 from midspan.lsp.complete import Limits, Outcome, Snapshot, _Place, complete, follow
 from midspan.lsp.lines import line_ending
+
+from .given import Given
 
 code = st.lists(st.sampled_from(["x", "= ", "(", ")", "\n", "    ", "def f():", "'é'", "😀", "\r\n"]), max_size=20).map(
     "".join
@@ -120,10 +124,50 @@ def test_the_engine_is_told_which_part_of_a_fill_is_suspect() -> None:
             assert 0 <= start <= end <= len(fill)
 
 
+# -- a header and its body
+
+LOOP = {"for ": "item in items:", "items:\n": "    print(item)\n    done()"}
+
+
+def written(text: str, table: dict[str, str], min_confidence: float = 0.0) -> str:
+    """The text with the suggestion accepted; the fills of the table are 0.9 likely."""
+    offset = text.index("║")
+    text = text.replace("║", "")
+    snapshot, limits = Snapshot("u", 1, "python", text, offset, offset), Limits(64, min_confidence, 0, inf, bool)
+    found = complete(snapshot, Syntax.parse(text, "python"), Given(table), limits).suggestion  # type: ignore[arg-type]
+    return text[: found.start] + found.text + text[found.end :] if found else text
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("typed", ["for ", "for item in items:"])
+def test_a_header_without_a_body_is_suggested_with_one(typed: str, ending: str) -> None:
+    before, after = f"items = []{ending}", f"{ending}done(){ending}"
+    body = f"{ending}    print(item){ending}    done()"
+    assert written(before + typed + "║" + after, LOOP) == before + "for item in items:" + body + after
+
+
+def test_a_header_whose_body_stands_below_is_suggested_alone() -> None:
+    assert written("for ║\n    print(item)\n", LOOP) == "for item in items:\n    print(item)\n"
+
+
+def test_a_header_is_suggested_alone_where_its_body_is_wrong_or_unsure() -> None:
+    broken = LOOP | {"items:\n": "    print(item"}
+    assert written("for ║\n", broken) == "for item in items:\n"
+    assert "print" in written("for ║\n", LOOP, min_confidence=0.8)
+    assert written("for ║\n", LOOP, min_confidence=0.85) == "for item in items:\n"
+
+
+def test_what_is_suspect_in_a_body_is_counted_from_its_beginning() -> None:
+    fill = "    print(item"
+    found = _place("for item in items:║\n").culprits(fill)
+    assert found == _place("for item in items:\n║\n").culprits(fill) != []
+    assert all(0 <= first <= last <= len(fill) for first, last in found)
+
+
 def _place(text: str) -> _Place:
     offset = text.index("║")
     text = text.replace("║", "")
     syntax = Syntax.parse(text, "python")
     span = choose_span(syntax, offset)
     assert span is not None
-    return _Place(Snapshot("u", 1, "python", text, offset, offset), syntax, span)
+    return _Place(syntax, span)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from midspan.engine import Engine
 from midspan.engine.checkpoints import loading, plan
+from midspan.engine.checkpoints.device import best_dtype
 from midspan.grammars import languages
 from midspan.lsp.commands import findings
 from midspan.lsp.commands.doctor import doctor
@@ -58,7 +60,8 @@ def test_here_all_is_well_and_a_fill_proves_it() -> None:
     assert not [finding for finding in all_found if finding.state == "problem"]
     by_name = {finding.name: finding for finding in all_found}
     assert "12.4 M weights" in by_name["model"].says
-    assert "25 MB of weights" in by_name["plan"].says
+    size = 12.4e6 * best_dtype(torch.device("cpu")).itemsize / 1e6
+    assert f"{size:.0f} MB of weights" in by_name["plan"].says
     assert by_name["fill"].facts["text"].strip() and by_name["fill"].facts["text"] in by_name["fill"].says
     assert told[0] == 0.0 and told[-1] == 1.0
 

@@ -78,8 +78,7 @@ def train(arm: str, minutes: float, start: str) -> str:
             "--cpu-clock",
             "--processes",
             "1",
-            "--branches",
-            "0",
+            *("--branches", "0", "--functions", "0"),
             *ARMS[arm],
         ]
         options += ["--start", start, *GO_ON] if start else []
