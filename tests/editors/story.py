@@ -33,6 +33,14 @@ BEGINNINGS = (
     "        with op",
     "        value = na",
 )
+HEADERS = (
+    "        if not name:",
+    "        for value in name:",
+    "        with open(name) as handle:",
+    "        if name in result:",
+    "        while name:",
+    "        try:",
+)
 REFILL = "Midspan: write the selection anew"
 REWRITES = (  # rows and how; a model may find nothing better for some
     (BODY, BODY + 1, REFILL),
@@ -216,6 +224,16 @@ class Story:
                 break
             self.editor.undo()
         self.editor.holds(SAMPLE)
+
+    def ends_a_header_and_gets_its_body(self) -> None:
+        self.editor.open(SAMPLE, EMPTY)
+        ghost = self.editor.suggestion(HEADERS, lambda ghost: ghost.startswith("\n"))
+        assert ghost.startswith("\n            "), "under the header, one step in"
+        promised = self.editor.screen()
+        lines = promised.split("\n")
+        assert lines[EMPTY] in HEADERS and lines[EMPTY + ghost.count("\n") + 1 :] == LINES[EMPTY + 1 :]
+        self.editor.accept()
+        self.editor.holds(promised)
 
     def rewrites_a_selection(self) -> None:
         editor = self.editor

@@ -175,6 +175,17 @@ def test_no_prefetch_where_it_is_off_or_nobody_would_see_it(live: Live, options:
     live(story, {"x = ": "f(a)"}, **options)
 
 
+def test_return_at_the_end_of_a_header_keeps_the_body_that_was_shown(live: Live) -> None:
+    async def story(editor: Editor) -> None:
+        editor.open("for item in items:║\n")
+        assert texts(await editor.ask()) == ["\n    print(item)"]
+        editor.become("for item in items:\n    ║\n")
+        assert texts(await editor.ask()) == ["print(item)"]
+        assert len(editor.engine.asked) == 1
+
+    live(story, {"items:\n": "    print(item)"}, prefetch=False)
+
+
 # -- debounce
 
 
