@@ -29,7 +29,7 @@ def alone(text: str) -> Iterator[str]:
             module = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
-    lines, imports = text.splitlines(), _imports(module)
+    lines, imports = text.split("\n"), _imports(module)  # a form feed ends no line of a tree
     for node in module.body:
         if not isinstance(node, _Function) or ast.get_docstring(node) is None:
             continue

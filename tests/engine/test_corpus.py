@@ -180,7 +180,7 @@ from os import path as where, sep
 from .near import helper
 
 LIMIT = 3
-
+\f
 
 def area(radius):
     """Of a circle."""
