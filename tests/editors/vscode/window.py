@@ -68,7 +68,7 @@ SCREEN = """(() => {
   const top = (element) => Math.round(element.getBoundingClientRect().top);
   const rows = [...editor.querySelectorAll('.view-lines .view-line')];
   const zones = [...editor.querySelectorAll('.view-zones [class*="ghost-text"] .view-line, ' +
-                                            '.view-lines [class*="suggest-preview-text"] .view-line')];
+                                            '[class*="suggest-preview-text"] .view-line')];
   const lines = new Map(rows.map((row) => [top(row), plain(row)]));
   for (const zone of zones) lines.set(top(zone), plain(zone));
   const inline = [...editor.querySelectorAll('.view-lines [class*="ghost-text"]')].map(plain).join('');
