@@ -136,6 +136,19 @@ def test_a_run_begins_from_weights_as_they_ship(trainer: Callable[..., Trainer],
         trainer("--start", str(shipped), "--name", "other")
 
 
+def test_functions_that_stand_alone_take_of_python_s_share(cache: Path, tokenizer: Tokenizer) -> None:
+    text = "def lonely(value):\n    return value\n" * 200
+    (cache / "corpus" / "train.functions.txt").write_text(text)
+    np.save(cache / "corpus" / "train.functions.offsets.npy", np.array([0, len(text)]))
+    for share in (0.0, 0.25, 1.0):
+        stream = train.Stream(tokenizer, Shape(n_docs=1, length=64), 0, "mask", share)
+        assert sum(stream.shares.values()) == 1.0
+        batches = iter(stream)
+        seen = [tokenizer.decode(next(batches).packed.document[0].tolist()) for _ in range(24)]
+        found = sum("lonely" in one for one in seen) / len(seen)
+        assert found == share or (0 < share < 1 and 0.05 < found < 0.6)
+
+
 def test_documents_longer_than_the_window_are_refused() -> None:
     with torch.device("meta"):
         network = Network(mini.MINI)
