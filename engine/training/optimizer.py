@@ -128,7 +128,8 @@ class Optimizer:
 
     @torch.no_grad()
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
-        """These weights and no moments: as if nothing had been learned yet from here."""
+        """Begins from these weights, of the network's names and shapes; the moments stay as they are. Raises KeyError
+        where one is missing."""
         for name, param in self.params.items():
             self.masters[name].copy_(weights[name])
             param.copy_(self.masters[name])

@@ -161,16 +161,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = cache_directory()
     path = cache / "tokenizer" / "tokenizer.json"
     try:
-        if not args.retrain:
-            kept = path if path.exists() else SHIPPED
-            tokenizer = Tokenizer.from_str(kept.read_text(encoding="utf-8"))
-        else:
-            corpus = cache / "corpus"
-            there = [language for language in TRAIN_BYTES if (corpus / f"train.{language}.txt").exists()]
-            if not there:
-                raise FileNotFoundError(f"no corpus in {corpus}")
+        corpus = cache / "corpus"
+        there = [language for language in TRAIN_BYTES if (corpus / f"train.{language}.txt").exists()]
+        if not there:
+            raise FileNotFoundError(f"no corpus in {corpus}")
+        if args.retrain:
             samples = (sample(language, TRAIN_BYTES[language], corpus) for language in there)
             tokenizer = train(chain.from_iterable(samples), args.vocabulary)
+        else:
+            kept = path if path.exists() else SHIPPED
+            tokenizer = Tokenizer.from_str(kept.read_text(encoding="utf-8"))
         path.parent.mkdir(parents=True, exist_ok=True)
         tokenizer.save(str(path))
         console.print(f"{path}: {tokenizer.get_vocab_size():,} ids")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import gzip
 import io
 import json
 import shutil
 import subprocess
-import symtable
 import tarfile
 import zipfile
 from pathlib import Path
@@ -18,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from midspan.engine import bundled
-from midspan.engine.training import archives, corpus, filters, functions, packages
+from midspan.engine.training import archives, corpus, filters, packages
+from midspan.engine.training import tokenizer as tokenizing
 from midspan.engine.training.corpus import Builder, Documents
 from midspan.engine.training.filters import Benchmarks, Seen
 from midspan.engine.training.packages import Package, PackageError
@@ -172,92 +171,6 @@ def _wheel(path: Path, metadata: str, more: dict[str, str] | None = None) -> Pat
         for name, text in (contents | (more or {})).items():
             wheel.writestr(name, text)
     return path
-
-
-STANDING = '''import math
-import numpy as np
-from os import path as where, sep
-from .near import helper
-
-LIMIT = 3
-\f
-
-def area(radius):
-    """Of a circle."""
-    squared = radius * radius
-    return math.pi * squared
-
-
-def leaning(items):
-    """Needs what its file defines."""
-    kept = items[:LIMIT]
-    return helper(kept)
-
-
-def grown(items):
-    """Needs what is not in the standard library."""
-    whole = np.array(items)
-    return whole + 1
-
-
-def silent(items):
-    kept = sorted(items)
-    return kept
-
-
-def short(items):
-    """One line."""
-    return items
-
-
-class Kept:
-    def method(self, a):
-        """A method."""
-        b = a
-        return b
-
-
-def joined(names, depth=2):
-    """Calls itself, with names of its own."""
-    if depth:
-        return joined([where.join(sep, one) for one in names], depth - 1)
-    for at, name in enumerate(names):
-        print(at, name)
-'''
-
-
-def test_functions_that_stand_alone_bring_what_they_import():
-    area, joined = functions.alone(STANDING)
-    assert (
-        area
-        == STANDING[STANDING.index("import math") :].split("\n", maxsplit=1)[0]
-        + "\n\n\n"
-        + STANDING[STANDING.index("def area") : STANDING.index("\n\n\ndef leaning") + 1]
-    )
-    assert joined.startswith("from os import path as where\nfrom os import sep\n\n\ndef joined(")
-    assert list(functions.alone("def broken(:\n")) == []
-
-
-def test_nothing_that_stands_alone_reads_a_name_that_is_not_there():
-    paths = sorted(Path(json.__file__).parents[1].glob("*.py"))
-    found = [text for path in paths for text in functions.alone(path.read_text(encoding="utf-8"))]
-    assert len(found) > 100
-    for text in found:
-        whole = symtable.symtable(text, "alone", "exec")
-        tables = [whole]
-        for table in tables:  # grows while it is read
-            tables += table.get_children()
-        read = {one.get_name() for table in tables for one in table.get_symbols() if one.is_global()}
-        assert read <= {*dir(builtins), *whole.get_identifiers()}, text
-
-
-def test_the_builder_sets_functions_apart():
-    builder = Builder(["python"], Benchmarks([]))
-    held_out = STANDING.replace("    ", "        ").replace("items", "things").replace("radius", "length")
-    for split, text in (("val", held_out), ("train", STANDING)):
-        builder.add(_package(split, split), iter([(f"{split}.py", text.encode())]))
-        assert len(builder.shards[split, "python"].texts) == 1
-    assert [one["package"] for one in builder.shards["train", "functions"].index] == ["train 1.0"] * 2
 
 
 def test_a_wheel_gives_its_sources(tmp_path: Path):
@@ -458,3 +371,19 @@ def test_an_indentation_is_one_token(tokenizer: Tokenizer):
 
 def test_the_ids_fit_the_token_files(tokenizer: Tokenizer):
     assert tokenizer.get_vocab_size() <= np.iinfo(np.uint16).max + 1
+
+
+def test_the_tokenizer_is_the_one_that_ships_unless_a_new_one_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MIDSPAN_CACHE", str(tmp_path))
+    assert tokenizing.main([]) == 1
+    assert "build the corpus first" in " ".join(capsys.readouterr().out.split())
+    builder = Builder(["python"], Benchmarks([]))
+    builder.add(_package(), iter([("a.py", CODE.encode())]))
+    (tmp_path / "corpus").mkdir()
+    for (split, language), shard in builder.shards.items():
+        shard.write(tmp_path / "corpus", split, language)
+    assert tokenizing.main([]) == 0
+    written = tmp_path / "tokenizer" / "tokenizer.json"
+    assert written.read_bytes() == tokenizing.SHIPPED.read_bytes()
+    assert tokenizing.main(["--retrain", "--vocabulary", "512"]) == 0
+    assert written.read_bytes() != tokenizing.SHIPPED.read_bytes()
