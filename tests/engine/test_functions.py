@@ -43,6 +43,32 @@ def silent(items):
     return kept
 
 
+def _near(value, places=LIMIT):
+    low, high = sorted((value, math.floor(value)))
+    gap = high - low
+    if gap > 1:
+        raise ValueError(value)
+    return round(gap, places)
+
+
+def nearest(values):
+    """Takes a helper and a constant along."""
+    gaps = [_near(value) for value in values]
+    return min(gaps)
+
+
+counted = 0
+
+
+def count():
+    """What is bound twice is not known."""
+    global counted
+    counted = counted + 1
+
+
+counted = 1
+
+
 def short(items):
     """One line."""
     return items
@@ -64,10 +90,11 @@ def joined(names, depth=2):
 '''
 
 
-def test_functions_that_stand_alone_bring_what_they_import():
-    area, joined = functions.alone(STANDING)
-    first, end = STANDING.index("def area"), STANDING.index("\n\ndef leaning")
-    assert area == "import math\n\n\n" + STANDING[first:end]
+def test_functions_that_stand_alone_bring_what_they_import_and_call():
+    area, nearest, joined = functions.alone(STANDING)
+    cut = {name: STANDING[STANDING.index(f"def {name}") :].split("\n\n\n")[0] for name in ("area", "_near", "nearest")}
+    assert area == f"import math\n\n\n{cut['area']}\n"
+    assert nearest == f"import math\n\n\nLIMIT = 3\n\n\n{cut['_near']}\n\n\n{cut['nearest']}\n"
     assert joined.startswith("from os import path as where\nfrom os import sep\n\n\ndef joined(")
     assert list(functions.alone("def broken(:\n")) == []
 
@@ -87,8 +114,10 @@ def test_nothing_that_stands_alone_reads_a_name_that_is_not_there():
 
 def test_the_builder_sets_functions_apart():
     builder = Builder(["python"], Benchmarks([]))
-    held_out = STANDING.replace("    ", "        ").replace("items", "things").replace("radius", "length")
+    held_out = STANDING.replace("    ", "        ")
+    for ours, theirs in (("items", "things"), ("radius", "length"), ("value", "number"), ("gap", "span")):
+        held_out = held_out.replace(ours, theirs)
     for split, text in (("val", held_out), ("train", STANDING)):
         builder.add(Package("python", split, "1.0", "MIT", split), iter([(f"{split}.py", text.encode())]))
         assert len(builder.shards[split, "python"].texts) == 1
-    assert [one["package"] for one in builder.shards["train", "functions"].index] == ["train 1.0"] * 2
+    assert [one["package"] for one in builder.shards["train", "functions"].index] == ["train 1.0"] * 3
