@@ -5,6 +5,8 @@ Knows shapes only: nothing of tokens, text or documents. The encoder appends, th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -77,6 +79,22 @@ class KVCache:
             forked.append(buffer.new_empty(2, batch, heads, capacity, dim))
             forked[-1][:, :, :, :length] = buffer[:, :, :, :length]
         own = KVCache(forked, length)
+        own.shift = self.shift
+        return own
+
+    def rewound(self, n_tokens: int) -> KVCache:
+        """This one without its last `n_tokens`, to fork from: they share their memory."""
+        own = KVCache(self._buffers, self.length - n_tokens)
+        own.shift = self.shift
+        return own
+
+    def reordered(self, rows: Sequence[int], start: int, length: int) -> KVCache:
+        """One of `length` tokens whose row i is row rows[i] of this one, up to `start` the same in all; it writes on
+        where this one has room, and this one is not to be used until it was done with."""
+        views = [buffer[:, : len(rows)] for buffer in self._buffers]
+        for view, buffer in zip(views, self._buffers, strict=True):
+            view[:, :, :, start:length] = buffer[:, rows, :, start:length]
+        own = KVCache(views, length)
         own.shift = self.shift
         return own
 

@@ -37,40 +37,46 @@ def told(network: Network, cache: KVCache, prefix_ids: Sequence[int], right: Seq
 
 
 @dataclass(frozen=True)
+class Start:
+    """Behind what drafts are written: `cache` holds `prefix_ids` and is not changed; told: of the suffix as well.
+    typed: text behind it that every draft begins with, because its ids may be other ones in a longer word."""
+
+    cache: KVCache
+    prefix_ids: Sequence[int]
+    typed: str = ""
+    told: bool = False
+
+
+@dataclass(frozen=True)
 class Writing:
-    """Where a draft begins and how it goes on: as the causal mode behind `cache`, which holds `prefix_ids` and is not
-    changed, mixed with the n-grams.
+    """Where a draft begins and how it goes on: as the causal mode, mixed with the n-grams.
 
     banned: ids [N] that no token may be. end_ids: tokens that end the draft. max_tokens: of a draft, its end included.
-    give_up: polled at every token. barred: bool [V], True where the first token must not be.
+    give_up: polled at every token.
     """
 
     network: Network
-    cache: KVCache
-    prefix_ids: Sequence[int]
+    start: Start
     ngrams: NGrams
     banned: Tensor
     end_ids: frozenset[int]
     max_tokens: int
     give_up: Callable[[], object]
-    barred: Tensor | None = None
 
-    def likeliest(self, probs: Tensor, written: Sequence[int]) -> int:
+    def mixed(self, probs: Tensor, written: Sequence[int]) -> Tensor:
         """What follows `written` by the network's distribution [V] mixed with the n-grams'."""
-        known = self.ngrams.after([*self.prefix_ids[-MAX_ORDER:], *written])
+        known = self.ngrams.after([*self.start.prefix_ids[-MAX_ORDER:], *written])
         if known.matched:
             probs = probs * (1 - known.weight)
             probs[torch.from_numpy(known.ids)] += known.weight * torch.from_numpy(known.shares).to(probs)
-        if self.barred is not None and not written:
-            probs = probs.masked_fill(self.barred.to(probs.device), -1.0)
-        return int(probs.argmax())
+        return probs
 
 
 def greedy(writing: Writing, opening: Sequence[int] = ()) -> tuple[list[int], bool]:
     """The likeliest token each time, behind the opening's ids; all of them, and whether they ended by themselves."""
-    network, ids = writing.network, list(opening)
-    context = [*writing.prefix_ids, *opening]
-    own = writing.cache.fork(1, writing.cache.length - 1)  # the prefix' last token is read again, for what follows it
+    network, ids, cache = writing.network, list(opening), writing.start.cache
+    context = [*writing.start.prefix_ids, *opening]
+    own = cache.fork(1, cache.length - 1)  # the prefix' last token is read again, for what follows it
     if opening:
         network.encode(torch.tensor([context[-1 - len(ids) : -1]], device=network.device), own)
     while len(ids) < writing.max_tokens:
@@ -80,7 +86,7 @@ def greedy(writing: Writing, opening: Sequence[int] = ()) -> tuple[list[int], bo
         hidden = network.encode(torch.tensor([[context[-1], *guess]], device=network.device), own)[0]
         probs = torch.softmax(network.logits(hidden).index_fill_(1, writing.banned, -torch.inf), dim=1)
         for place, guessed in enumerate([*guess, -1]):
-            id_ = writing.likeliest(probs[place], ids)
+            id_ = int(writing.mixed(probs[place], ids).argmax())
             if id_ in writing.end_ids:
                 return ids, True
             ids.append(id_)
@@ -93,21 +99,21 @@ def greedy(writing: Writing, opening: Sequence[int] = ()) -> tuple[list[int], bo
 
 def evidence(
     network: Network,
-    cache: KVCache,
-    prefix_ids: Sequence[int],
+    start: Start,
     gaps: Sequence[Sequence[int]],
     right: Sequence[int],
     ngrams: NGrams | None = None,
 ) -> list[tuple[float, float]]:
     """Per gap: (sum of log p(right | prefix + gap), mean of log p(gap and right's first token | prefix)), in nats.
 
-    cache: holds `prefix_ids`; not changed. All gaps go through the network as one batch. ngrams: mixed with the
-    network's distribution of the gap's tokens, as in drafts.
+    All gaps go through the network as one batch. ngrams: mixed with the network's distribution of the gap's tokens, as
+    in drafts.
     """
+    prefix_ids = start.prefix_ids
     rows = [[prefix_ids[-1], *gap, *right] for gap in gaps]
     width = max(len(row) for row in rows)
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=network.device)
-    own = cache.fork(len(rows), cache.length - 1)
+    own = start.cache.fork(len(rows), start.cache.length - 1)
     hidden = network.encode(ids, own)
     scores = []
     for i, gap in enumerate(gaps):

@@ -10,6 +10,7 @@ from functools import cached_property
 from ..cache import KVCache
 from ..denoise import Alphabet, Denoised
 from ..prompts.framed import Framed
+from .drafts import Start
 from .gate import Signs
 from .ngrams import NO_NGRAMS, NGrams
 from .openings.kinds import openings
@@ -28,8 +29,8 @@ class Gap:
     the encoder's part.
 
     n_slots: the text's size, guessed. draft: what the text may be, from an earlier answer. check: judges a whole text.
-    library: texts of other files, for drafts alone. told, ngrams: what drafts are made with, a cache told of the suffix
-    too, for a checkpoint that knows what to make of it, and the text's own n-grams.
+    library: texts of other files, for drafts alone. start, ngrams: what drafts are made with, None until they are, and
+    the text's own n-grams.
     """
 
     prefix: str
@@ -42,7 +43,7 @@ class Gap:
     draft: str = ""
     check: Check | None = None
     library: tuple[str, ...] = ()
-    told: KVCache | None = None
+    start: Start | None = None
     ngrams: NGrams = NO_NGRAMS
 
     @cached_property

@@ -9,19 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..denoise import Patience
 from ..network import Network
+from ..prompts.healing import Healing
 from ..tokens import Tokens, banned_ids
+from .beams import OVERLAP, Right, Spelling, meeting
 from .copies import REACH, Draft, Library, copies
-from .drafts import CAUSAL, Writing, evidence, greedy, told
+from .drafts import CAUSAL, Start, Writing, evidence, greedy, told
 from .gap import Candidate, Gap
 from .ngrams import NGrams
 
-N_COPIES, N_LIBRARY, N_BEGUN = 4, 3, 2
+N_COPIES, N_LIBRARY, N_BEGUN, N_MET = 4, 3, 2, 8
 KEPT_LIBRARIES = 4
 OPENING = "opening"  # who proposed a text: a line that begins as the text around it asks for
 BORDER = -1  # among token ids: where the gap is
@@ -42,15 +46,32 @@ class Proposals:
         self._line_ids = lru_cache(maxsize=8192)(lambda line: np.array(tokens.encode(line), np.int64))
         self._libraries = lru_cache(maxsize=KEPT_LIBRARIES)(Library)
 
+    @cached_property
+    def _spelling(self) -> Spelling:
+        healing = Healing(self._tokens)
+        return Spelling([healing.text(id_) for id_ in range(len(self._tokens.unwritable))], healing.toward)
+
+    @cached_property
+    def _unspelled(self) -> dict[bool, Tensor]:
+        """Ids that no text of a search holds, if it may have several lines and if not."""
+        unspelled = torch.tensor([not text for text in self._spelling.texts]) | self._tokens.unwritable
+        masks = {False: unspelled, True: unspelled | self._tokens.newline}
+        return {single: mask.nonzero().squeeze(1).to(self._network.device) for single, mask in masks.items()}
+
     def prepared(self, gap: Gap) -> Gap:
         """The gap with what its drafts are made with."""
-        ngrams = NGrams(self._file_ids(gap))
-        if not self._end_ids:
-            return replace(gap, ngrams=ngrams)
-        # The token at a healed seam stands right of what a draft says, as it did in training.
-        right = [*self._tokens.encode(gap.frame.kept), *gap.frame.pinned_ids][: self._n_told]
-        cache = told(self._network, gap.cache, gap.frame.prefix_ids, right, self._offset)
-        return replace(gap, ngrams=ngrams, told=cache)
+        frame, n_begun = gap.frame, len(gap.frame.begun)
+        start = Start(
+            cache=gap.cache.rewound(n_begun),
+            prefix_ids=frame.prefix_ids[: len(frame.prefix_ids) - n_begun],
+            typed="".join(frame.begun) + frame.typed,
+        )
+        if self._end_ids:
+            # The token at a healed seam stands right of what a draft says, as it did in training.
+            right = [*self._tokens.encode(frame.kept), *frame.pinned_ids][: self._n_told]
+            cache = told(self._network, start.cache, start.prefix_ids, right, self._offset)
+            start = replace(start, cache=cache, told=True)
+        return replace(gap, start=start, ngrams=NGrams(self._file_ids(gap, start.typed)))
 
     def of(self, gap: Gap, patience: Patience) -> list[Candidate]:
         """In no order; the same text may come twice. gap: prepared."""
@@ -58,8 +79,11 @@ class Proposals:
         if gap.library:
             drafts += self._libraries(gap.library).copies(gap.prefix, gap.suffix, N_LIBRARY)
         found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
-        writing = self._writing(gap, patience)
-        found += self._written(gap, writing, "")
+        assert gap.start is not None
+        writing = self._writing(gap, gap.start, patience)
+        found += self._met(gap, writing)
+        if not gap.single_line:  # of which the search writes no more than a line or two
+            found += self._written(gap, writing, "")
         for opening in gap.openings:
             if opening.text:
                 found += self._written(gap, writing, opening.text)
@@ -83,52 +107,65 @@ class Proposals:
         found = [self._copied(gap, draft) for draft in whole if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
         return [replace(one, sources=one.sources | {OPENING}) for one in found]
 
-    def _writing(self, gap: Gap, patience: Patience) -> Writing:
-        frame = gap.frame
+    def _writing(self, gap: Gap, start: Start, patience: Patience) -> Writing:
         return Writing(
             self._network,
-            gap.told or gap.cache,
-            frame.prefix_ids,
+            start,
             gap.ngrams,
             self._unwritable,
             self._end_ids | (self._newlines if gap.single_line else frozenset()),
-            gap.n_slots + frame.n_seams,
+            gap.n_slots + gap.frame.n_seams,
             patience.lost,
-            frame.seams.first,
         )
+
+    def _met(self, gap: Gap, writing: Writing) -> list[Candidate]:
+        """What the causal mode could write here that leads into the suffix, or once it was told of that, to its end."""
+        frame = gap.frame
+        if writing.start.told:
+            (end_id,) = self._end_ids
+            right = Right("", lambda n_over: end_id)
+        else:
+            pinned = [*self._tokens.encode(frame.kept), *frame.pinned_ids]
+            head = gap.suffix[:OVERLAP].replace("\r\n", "\n")
+            right = Right(head, lambda n_over: self._tokens.encode(head[n_over:])[0] if n_over else pinned[0])
+        texts = meeting(replace(writing, banned=self._unspelled[gap.single_line]), self._spelling, right, N_MET)
+        bare = (frame.bare(frame.healed(text)) for text in texts)
+        return [Candidate(text, self._ids(gap, text), frozenset((CAUSAL,))) for text in bare if text is not None]
 
     def _written(self, gap: Gap, writing: Writing, opening: str) -> list[Candidate]:
         """What the causal mode writes behind the opening, as far as the gap may go."""
-        frame = gap.frame
-        begun = self._tokens.encode(frame.typed + opening) if opening else []
+        frame, typed = gap.frame, writing.start.typed
+        begun = self._tokens.encode(typed + opening)
         ids, ended = greedy(writing, begun)
         found = []
-        for n_kept in self._ends(gap, ids, ended):
-            if n_kept < len(begun):
+        for n_kept in self._ends(gap, writing.start, ids, ended):
+            whole = self._tokens.decode(ids[:n_kept])
+            if n_kept < len(begun) or not whole.startswith(typed):
                 continue
-            text = frame.bare((self._tokens.decode(ids[:n_kept]) if n_kept else frame.typed) + frame.kept)
+            text = frame.bare(frame.healed(whole[len(typed) :]))
             if text is not None:
-                kept = tuple(ids[:n_kept]) if n_kept and not frame.kept else self._ids(gap, text)
                 sources = frozenset((CAUSAL, OPENING) if opening else (CAUSAL,))
-                found.append(Candidate(text, kept, sources))
+                found.append(Candidate(text, self._ids(gap, text), sources))
         return found
 
-    def _ends(self, gap: Gap, ids: Sequence[int], ended: bool) -> Sequence[int]:
+    def _ends(self, gap: Gap, start: Start, ids: Sequence[int], ended: bool) -> Sequence[int]:
         """Where a draft may end, in tokens: where it says so, or if it was not told of the suffix, where that seems to
         begin."""
-        if gap.told is not None:
+        if start.told:
             return [len(ids)] if ended else ()
         return cuts(self._tokens, ids, gap.suffix, gap.single_line) if ended or not gap.single_line else ()
 
     def evidence(self, gap: Gap, candidates: Sequence[Candidate]) -> list[tuple[float, float]]:
         """Per candidate: (log p of what stands right of it, mean log p of its tokens and the one behind), nats. To a
         causal mode that was told of the suffix that is the text's end, to another one the suffix' head."""
-        frame, ids = gap.frame, [one.ids for one in candidates]
-        if gap.told is None:
-            return evidence(self._network, gap.cache, frame.prefix_ids, ids, frame.pinned_ids[:RIGHT_TOKENS])
-        if frame.kept:
-            ids = [tuple(self._tokens.encode(frame.typed + one.text)) for one in candidates]
-        return evidence(self._network, gap.told, frame.prefix_ids, ids, [*self._end_ids], gap.ngrams)
+        frame, start = gap.frame, gap.start or Start(gap.cache, gap.frame.prefix_ids, gap.frame.typed)
+        kept = "" if start.told else frame.kept
+        ids: list[Sequence[int]] = [one.ids for one in candidates]
+        if (start.typed, kept) != (frame.typed, frame.kept):
+            ids = [self._tokens.encode(start.typed + one.text + kept) for one in candidates]
+        if start.told:
+            return evidence(self._network, start, ids, [*self._end_ids], gap.ngrams)
+        return evidence(self._network, start, ids, frame.pinned_ids[:RIGHT_TOKENS])
 
     def _copied(self, gap: Gap, draft: Draft) -> Candidate:
         return Candidate(draft.text, self._ids(gap, draft.text), frozenset((draft.source,)), draft.match)
@@ -140,10 +177,10 @@ class Proposals:
         text = draft.text[:end].rstrip()
         return replace(draft, text=text, ids=self._ids(gap, text))
 
-    def _file_ids(self, gap: Gap) -> np.ndarray:
+    def _file_ids(self, gap: Gap, typed: str) -> np.ndarray:
         """Token ids of the text around the gap, BORDER between."""
         # What was healed would be found behind the prefix, and be all that ever follows it.
-        before, after = gap.prefix[: len(gap.prefix) - len(gap.frame.typed)][-REACH:], gap.suffix[:REACH]
+        before, after = gap.prefix[: len(gap.prefix) - len(typed)][-REACH:], gap.suffix[:REACH]
         pieces = [self._line_ids(line) for line in before.splitlines(keepends=True)]
         pieces.append(np.array([BORDER], np.int64))
         pieces += [self._line_ids(line) for line in after.splitlines(keepends=True)]

@@ -42,11 +42,13 @@ def framed(prefix_ids: list[int], n_context: int, pinned_ids: list[int], healing
     if healing is None:
         return Framed(prefix_ids, pinned_ids, n_context)
     typed, kept = healing.typed(prefix_ids[n_context:]), healing.kept(pinned_ids)
+    prefix_ids = prefix_ids[:-1] if typed else prefix_ids
     return Framed(
-        prefix_ids=prefix_ids[:-1] if typed else prefix_ids,
+        prefix_ids=prefix_ids,
         pinned_ids=pinned_ids[1:] if kept else pinned_ids,
         n_context=n_context,
         typed=typed,
         kept=kept,
+        begun=healing.begun(prefix_ids[n_context:], typed),
         seams=Seams(healing.first(typed) if typed else None, healing.last(kept) if kept else None),
     )

@@ -19,6 +19,7 @@ class Framed:
     pinned_ids: all the canvas could show right of the gap if the gap vanished.
     typed, kept: text at the prefix's end and the suffix's start that was taken out of the ids for token healing: the
     gap's text begins with `typed` and ends with `kept`; both may be empty. `bare` takes them off again.
+    begun: text of those of prefix_ids' last ids that are the beginning of the word which `typed` goes on with.
     seams: what holds the gap to that.
     banned: ids that no slot of this gap may hold. unwanted: what is cut out of a fill's text.
     """
@@ -28,6 +29,7 @@ class Framed:
     n_context: int = 1
     typed: str = ""
     kept: str = ""
+    begun: tuple[str, ...] = ()
     seams: Seams = FREE
     banned: frozenset[int] = frozenset()
     unwanted: re.Pattern[str] | None = None

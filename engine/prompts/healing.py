@@ -12,7 +12,7 @@ checkpoint wants this is its property. Knows the vocabulary's texts and nothing 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..tokens import REPLACEMENT, Tokens
 
+LONGEST_WORD = 4  # ids of one word that are looked at behind the last
 LAST = chr(0x10FFFF)  # above every text a token begins with
 
 
@@ -32,6 +33,7 @@ class Healing:
         self._forward = _Sorted(self._texts)
         self._backward = _Sorted({id_: text[::-1] for id_, text in self._texts.items()})
         self._barred = lru_cache(maxsize=64)(self._bar)
+        self._astray = lru_cache(maxsize=64)(self._stray)
 
     def typed(self, ids: Sequence[int]) -> str:
         """Text of the last of a prefix' ids if it is to be healed, else ""; an indentation is whole as it is."""
@@ -43,8 +45,17 @@ class Healing:
     def kept(self, ids: Sequence[int]) -> str:
         """Text of the first of a suffix' ids if it goes on with a word and is to be healed, else ""."""
         text = self._texts.get(ids[0], "") if ids else ""
-        within = text[:1].isalnum() or text[:1] == "_"
-        return text if within and "\n" not in text and len(self._backward.beginning(text[::-1])) > 1 else ""
+        return text if _in_word(text[:1]) and "\n" not in text and len(self._backward.beginning(text[::-1])) > 1 else ""
+
+    def begun(self, ids: Sequence[int], typed: str) -> tuple[str, ...]:
+        """Texts of the last of a prefix' ids that `typed`, which stands behind them, goes on as one word with."""
+        word: list[str] = []
+        for id_ in reversed(ids[-LONGEST_WORD:]):
+            text = self._texts.get(id_, "")
+            if not (_in_word((word[-1] if word else typed)[:1]) and _in_word(text[-1:])):
+                break
+            word.append(text)
+        return tuple(reversed(word))
 
     def first(self, typed: str) -> Tensor:
         """bool [V]: True where a token does not begin with `typed`."""
@@ -53,6 +64,20 @@ class Healing:
     def last(self, kept: str) -> Tensor:
         """bool [V]: True where a token does not end with `kept`."""
         return self._barred(kept, False)
+
+    def toward(self, text: str) -> Tensor:
+        """bool [V]: True where a token neither begins with `text` nor is a beginning of it."""
+        return self._astray(text)
+
+    def text(self, id_: int) -> str:
+        """Of one id; "" for one that stands for none or for half a character."""
+        return self._texts.get(id_, "")
+
+    def _stray(self, text: str) -> Tensor:
+        barred = self.first(text).clone()
+        for n in range(1, len(text)):
+            barred[self._forward.beginning(text[:n], whole=True)] = False
+        return barred
 
     def _bar(self, text: str, forward: bool) -> Tensor:
         ordered = self._forward if forward else self._backward
@@ -67,7 +92,12 @@ class _Sorted:
         self._texts = [text for text, _ in pairs]
         self._ids = torch.tensor([id_ for _, id_ in pairs], dtype=torch.int64)
 
-    def beginning(self, text: str) -> Tensor:
-        """Ids [N] whose text begins with `text`."""
+    def beginning(self, text: str, whole: bool = False) -> Tensor:
+        """Ids [N] whose text begins with `text`, or is just that."""
         start = bisect_left(self._texts, text)
-        return self._ids[start : bisect_left(self._texts, text + LAST, start)]
+        end = bisect_right(self._texts, text, start) if whole else bisect_left(self._texts, text + LAST, start)
+        return self._ids[start:end]
+
+
+def _in_word(char: str) -> bool:
+    return char.isalnum() or char == "_"

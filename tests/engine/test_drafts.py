@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from midspan.engine.filling.drafts import Writing, evidence, greedy, surprise, told
+from midspan.engine.filling.drafts import Start, Writing, evidence, greedy, surprise, told
 from midspan.engine.filling.ngrams import NGrams
 from midspan.engine.network import Network
 
@@ -46,7 +46,7 @@ def test_evidence_is_the_log_likelihood_of_a_cold_causal_pass(network: Network) 
     with torch.no_grad():
         cache = network.new_cache()
         network.encode(torch.tensor([prefix]), cache)
-        scores = evidence(network, cache, prefix, gaps, right)
+        scores = evidence(network, Start(cache, prefix), gaps, right)
         assert cache.length == len(prefix)
         for gap, (right_score, mean) in zip(gaps, scores, strict=True):
             whole = torch.tensor([prefix + gap + right])
@@ -78,14 +78,14 @@ def writing(network: Network) -> Writing:
         cache = network.new_cache()
         network.encode(torch.tensor([prefix]), cache)
     none, nothing = NGrams(np.empty(0, np.int64)), torch.empty(0, dtype=torch.int64)
-    return Writing(network, cache, prefix, none, nothing, frozenset(), 6, lambda: False)
+    return Writing(network, Start(cache, prefix), none, nothing, frozenset(), 6, lambda: False)
 
 
 def test_a_greedy_draft_ends_at_a_line_end_and_leaves_the_cache_alone(network: Network, writing: Writing) -> None:
     with torch.no_grad():
         ids, ended = greedy(writing)
-        assert (len(ids), ended, writing.cache.length) == (6, False, 12)
-        context = list(writing.prefix_ids)
+        assert (len(ids), ended, writing.start.cache.length) == (6, False, 12)
+        context = list(writing.start.prefix_ids)
         for id_ in ids:
             hidden = network.encode(torch.tensor([context]), network.new_cache())
             assert id_ == int(network.logits(hidden[0, -1]).argmax())
@@ -115,19 +115,20 @@ def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
             passes.clear()
             nothing = torch.empty(0, dtype=torch.int64)
             ngrams = NGrams(file_ids)
-            drafts.append(greedy(Writing(network, cache, prefix, ngrams, nothing, frozenset(), 20, lambda: False)))
+            start = Start(cache, prefix)
+            drafts.append(greedy(Writing(network, start, ngrams, nothing, frozenset(), 20, lambda: False)))
             drafts.append(len(passes))
     assert drafts[0] == drafts[2]
     assert drafts[1] < drafts[3] == 20
 
 
 def test_evidence_of_a_draft_counts_what_the_n_grams_would_write(network: Network, writing: Writing) -> None:
-    prefix = list(writing.prefix_ids)
+    prefix = list(writing.start.prefix_ids)
     seen = NGrams(np.array([*prefix, 5, 6, 7, -1, *prefix], np.int64))
     with torch.no_grad():
         for gap in ([5, 6], [9, 6]):
-            ((ends, mean),) = evidence(network, writing.cache, prefix, [gap], [8], seen)
-            *own, end = (-surprise(network, writing.cache, prefix, [*gap, 8])).tolist()
+            ((ends, mean),) = evidence(network, writing.start, [gap], [8], seen)
+            *own, end = (-surprise(network, writing.start.cache, prefix, [*gap, 8])).tolist()
             mixed = []
             for place, (id_, log_p) in enumerate(zip(gap, own, strict=True)):
                 known = seen.after([*prefix, *gap[:place]])
