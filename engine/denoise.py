@@ -67,6 +67,13 @@ class Patience:
             return DEADLINE
         return None
 
+    def within(self, share: float) -> Patience:
+        """For a part of the work: lost as soon as that share of the time that is left now has passed."""
+        if self.deadline is None:
+            return self
+        now = time.monotonic()
+        return Patience(self.cancelled, now + share * (self.deadline - now))
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -28,7 +28,8 @@ class InfillRequest:
     again; a draft that is mostly doubted is dropped. Fewer steps, and an answer that does not jump while it is typed.
     check: given a whole fill, the character ranges [start, end) of it that are suspect (an empty one: something is
     missing there); none means it is fine. Fills that pass come before those that do not, and what fails is repaired.
-    method: how to fill; None as the checkpoint does best.
+    several: other fills than the best are wanted as well: more of them are looked for, which takes longer.
+    method: how to fill; None as the checkpoint does best. One that is given decides about that, too.
     """
 
     prefix: str
@@ -43,6 +44,7 @@ class InfillRequest:
     library: tuple[str, ...] = ()
     draft: str = ""
     check: Check | None = None
+    several: bool = False
     method: Method | None = None
 
 

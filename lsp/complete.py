@@ -269,6 +269,7 @@ def _infill(
             context=context,
             library=library,
             check=place.culprits,
+            several=limits.most > 1,
         )
     )
 

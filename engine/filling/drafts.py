@@ -19,6 +19,7 @@ from .ngrams import MAX_ORDER, NGrams
 
 TINY = 1e-9  # keeps the logarithm of a share that is nothing finite
 CAUSAL, CANVAS = "causal", "canvas"
+WORTH_A_PASS = 80  # tokens of padding
 
 
 def told(network: Network, cache: KVCache, prefix_ids: Sequence[int], right: Sequence[int], offset: int) -> KVCache:
@@ -52,7 +53,7 @@ class Writing:
     """Where a draft begins and how it goes on: as the causal mode, mixed with the n-grams.
 
     banned: ids [N] that no token may be. end_ids: tokens that end the draft. max_tokens: of a draft, its end included.
-    give_up: polled at every token.
+    give_up: polled at every token. barred: bool [V], True where the first token must not be.
     """
 
     network: Network
@@ -62,6 +63,7 @@ class Writing:
     end_ids: frozenset[int]
     max_tokens: int
     give_up: Callable[[], object]
+    barred: Tensor | None = None
 
     def mixed(self, probs: Tensor, written: Sequence[int]) -> Tensor:
         """What follows `written` by the network's distribution [V] mixed with the n-grams'."""
@@ -70,6 +72,12 @@ class Writing:
             probs = probs * (1 - known.weight)
             probs[torch.from_numpy(known.ids)] += known.weight * torch.from_numpy(known.shares).to(probs)
         return probs
+
+    def likeliest(self, probs: Tensor, written: Sequence[int]) -> int:
+        probs = self.mixed(probs, written)
+        if self.barred is not None and not written:
+            probs = probs.masked_fill(self.barred.to(probs.device), -1.0)
+        return int(probs.argmax())
 
 
 def greedy(writing: Writing, opening: Sequence[int] = ()) -> tuple[list[int], bool]:
@@ -86,7 +94,7 @@ def greedy(writing: Writing, opening: Sequence[int] = ()) -> tuple[list[int], bo
         hidden = network.encode(torch.tensor([[context[-1], *guess]], device=network.device), own)[0]
         probs = torch.softmax(network.logits(hidden).index_fill_(1, writing.banned, -torch.inf), dim=1)
         for place, guessed in enumerate([*guess, -1]):
-            id_ = int(writing.mixed(probs[place], ids).argmax())
+            id_ = writing.likeliest(probs[place], ids)
             if id_ in writing.end_ids:
                 return ids, True
             ids.append(id_)
@@ -106,9 +114,32 @@ def evidence(
 ) -> list[tuple[float, float]]:
     """Per gap: (sum of log p(right | prefix + gap), mean of log p(gap and right's first token | prefix)), in nats.
 
-    All gaps go through the network as one batch. ngrams: mixed with the network's distribution of the gap's tokens, as
-    in drafts.
+    Gaps go through the network side by side, long ones apart from short ones. ngrams: mixed with the network's
+    distribution of the gap's tokens, as in drafts.
     """
+    scores: dict[int, tuple[float, float]] = {}
+    for part in _batches([len(gap) for gap in gaps], len(right)):
+        found = _evidence(network, start, [gaps[i] for i in part], right, ngrams)
+        scores |= zip(part, found, strict=True)
+    return [scores[i] for i in range(len(gaps))]
+
+
+def _batches(lengths: Sequence[int], n_right: int) -> list[list[int]]:
+    """Places of the gaps, in one batch, or in two where that saves more padding than another pass costs."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    padded = [
+        n * (lengths[order[n - 1]] + n_right) + (len(order) - n) * (lengths[order[-1]] + n_right)
+        for n in range(1, len(order) + 1)
+    ]
+    n_short = padded.index(min(padded)) + 1
+    if padded[-1] - padded[n_short - 1] < WORTH_A_PASS:
+        return [order]
+    return [order[:n_short], order[n_short:]]
+
+
+def _evidence(
+    network: Network, start: Start, gaps: Sequence[Sequence[int]], right: Sequence[int], ngrams: NGrams | None
+) -> list[tuple[float, float]]:
     prefix_ids = start.prefix_ids
     rows = [[prefix_ids[-1], *gap, *right] for gap in gaps]
     width = max(len(row) for row in rows)

@@ -69,7 +69,7 @@ class Filler:
         """lap: called with a stage's name when the stage is over."""
         drafts: list[Candidate] = []
         if self._gate is not None and method.drafts:
-            gap = self._proposals.prepared(gap)
+            gap = self._proposals.prepared(gap, method.search)
             drafts = self._proposals.of(gap, patience)
             lap("draft")
         room = self._room(gap, method, patience)

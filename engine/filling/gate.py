@@ -23,7 +23,6 @@ FEATURES = (
     "right_margin",  # the same, less the best of the other candidates
     "mean",  # mean log p of the candidate's tokens and the one behind, nats
     "total",  # sum of them
-    "share",  # log of the candidate's share of exp(right + total) of all, nats
     "copy",
     "library",  # a copy from another file
     "causal",
@@ -64,8 +63,6 @@ class Signs:
 def features(signs: Sequence[Signs]) -> list[list[float]]:
     """One row of FEATURES per candidate; all candidates of one gap together."""
     rows = []
-    joint = [one.right + one.mean * (one.n_tokens + 1) for one in signs]
-    whole = max(joint, default=0.0) + math.log(sum(math.exp(one - max(joint)) for one in joint) or 1.0)
     for i, one in enumerate(signs):
         own = "copy" in one.sources
         others = [other.right for j, other in enumerate(signs) if j != i]
@@ -76,7 +73,6 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
                 max(-2.0, min(2.0, (one.right - max(others)) / 10)) if others else 0.0,
                 one.mean,
                 one.mean * (one.n_tokens + 1) / 10,
-                max(-2.0, (joint[i] - whole) / 10),
                 float(own),
                 float("library" in one.sources),
                 float("causal" in one.sources),
@@ -132,7 +128,6 @@ GUESS = dict.fromkeys(FEATURES, 0.0) | {
     "right_margin": 1.0,
     "mean": 1.5,
     "total": 0.3,
-    "share": 1.0,
     "copy": 0.4,
     "library": 0.4,
     "causal": 0.2,

@@ -29,7 +29,8 @@ class Method:
     network's confidence, and be done when every slot left has one token far ahead; "left", commit, from the left on
     alone, in as many steps as that takes.
 
-    drafts: whether copies and the causal mode propose beside the canvas (of a checkpoint with a gate). repair: whether
+    drafts: whether copies and the causal mode propose beside the canvas (of a checkpoint with a gate). search: whether
+    the causal mode proposes several texts that lead into the suffix, not only the one it would write. repair: whether
     what a request's check points at is denoised again.
     """
 
@@ -38,6 +39,7 @@ class Method:
     slots: int = 32
     sizes: tuple[int, ...] = ()
     drafts: bool = True
+    search: bool = False
     repair: bool = True
 
     @property

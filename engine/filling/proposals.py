@@ -28,6 +28,7 @@ from .ngrams import NGrams
 N_COPIES, N_LIBRARY, N_BEGUN, N_MET = 4, 3, 2, 8
 KEPT_LIBRARIES = 4
 OPENING = "opening"  # who proposed a text: a line that begins as the text around it asks for
+SEARCH = 0.4  # of the time that is left, at most; ranking and the canvas need some as well
 BORDER = -1  # among token ids: where the gap is
 _WORD = re.compile(r"\w+")
 RIGHT_TOKENS = 8  # of the suffix' head that a candidate is judged by
@@ -58,32 +59,38 @@ class Proposals:
         masks = {False: unspelled, True: unspelled | self._tokens.newline}
         return {single: mask.nonzero().squeeze(1).to(self._network.device) for single, mask in masks.items()}
 
-    def prepared(self, gap: Gap) -> Gap:
-        """The gap with what its drafts are made with."""
-        frame, n_begun = gap.frame, len(gap.frame.begun)
-        start = Start(
-            cache=gap.cache.rewound(n_begun),
-            prefix_ids=frame.prefix_ids[: len(frame.prefix_ids) - n_begun],
-            typed="".join(frame.begun) + frame.typed,
-        )
-        if self._end_ids:
-            # The token at a healed seam stands right of what a draft says, as it did in training.
-            right = [*self._tokens.encode(frame.kept), *frame.pinned_ids][: self._n_told]
-            cache = told(self._network, start.cache, start.prefix_ids, right, self._offset)
-            start = replace(start, cache=cache, told=True)
-        return replace(gap, start=start, ngrams=NGrams(self._file_ids(gap, start.typed)))
+    def prepared(self, gap: Gap, search: bool = False) -> Gap:
+        """The gap with what its drafts are made with; search: for several of the causal mode's, not the likeliest."""
+        frame = gap.frame
+        start = self._told(gap, Start(gap.cache, frame.prefix_ids, frame.typed))
+        if not search:
+            return replace(gap, start=start, ngrams=NGrams(self._file_ids(gap, start.typed)))
+        word, n_begun = start, len(frame.begun)
+        if n_begun:
+            ids, typed = frame.prefix_ids[:-n_begun], "".join(frame.begun) + frame.typed
+            word = self._told(gap, Start(gap.cache.rewound(n_begun), ids, typed))
+        return replace(gap, start=start, word=word, ngrams=NGrams(self._file_ids(gap, word.typed)))
+
+    def _told(self, gap: Gap, start: Start) -> Start:
+        """The start of a causal mode that is told of the suffix, if it knows what to make of it."""
+        if not self._end_ids:
+            return start
+        # The token at a healed seam stands right of what a draft says, as it did in training.
+        right = [*self._tokens.encode(gap.frame.kept), *gap.frame.pinned_ids][: self._n_told]
+        cache = told(self._network, start.cache, start.prefix_ids, right, self._offset)
+        return replace(start, cache=cache, told=True)
 
     def of(self, gap: Gap, patience: Patience) -> list[Candidate]:
         """In no order; the same text may come twice. gap: prepared."""
+        assert gap.start is not None
         drafts = copies(gap.prefix, gap.suffix, N_COPIES)
         if gap.library:
             drafts += self._libraries(gap.library).copies(gap.prefix, gap.suffix, N_LIBRARY)
         found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
-        assert gap.start is not None
         writing = self._writing(gap, gap.start, patience)
-        found += self._met(gap, writing)
-        if not gap.single_line:  # of which the search writes no more than a line or two
-            found += self._written(gap, writing, "")
+        found += self._written(gap, writing, "")
+        if gap.word is not None:
+            found += self._met(gap, self._writing(gap, gap.word, patience.within(SEARCH)))
         for opening in gap.openings:
             if opening.text:
                 found += self._written(gap, writing, opening.text)
@@ -116,6 +123,7 @@ class Proposals:
             self._end_ids | (self._newlines if gap.single_line else frozenset()),
             gap.n_slots + gap.frame.n_seams,
             patience.lost,
+            gap.frame.seams.first,
         )
 
     def _met(self, gap: Gap, writing: Writing) -> list[Candidate]:
@@ -134,18 +142,18 @@ class Proposals:
 
     def _written(self, gap: Gap, writing: Writing, opening: str) -> list[Candidate]:
         """What the causal mode writes behind the opening, as far as the gap may go."""
-        frame, typed = gap.frame, writing.start.typed
-        begun = self._tokens.encode(typed + opening)
+        frame = gap.frame
+        begun = self._tokens.encode(frame.typed + opening) if opening else []
         ids, ended = greedy(writing, begun)
         found = []
         for n_kept in self._ends(gap, writing.start, ids, ended):
-            whole = self._tokens.decode(ids[:n_kept])
-            if n_kept < len(begun) or not whole.startswith(typed):
+            if n_kept < len(begun):
                 continue
-            text = frame.bare(frame.healed(whole[len(typed) :]))
+            text = frame.bare((self._tokens.decode(ids[:n_kept]) if n_kept else frame.typed) + frame.kept)
             if text is not None:
+                kept = tuple(ids[:n_kept]) if n_kept and not frame.kept else self._ids(gap, text)
                 sources = frozenset((CAUSAL, OPENING) if opening else (CAUSAL,))
-                found.append(Candidate(text, self._ids(gap, text), sources))
+                found.append(Candidate(text, kept, sources))
         return found
 
     def _ends(self, gap: Gap, start: Start, ids: Sequence[int], ended: bool) -> Sequence[int]:
@@ -158,7 +166,8 @@ class Proposals:
     def evidence(self, gap: Gap, candidates: Sequence[Candidate]) -> list[tuple[float, float]]:
         """Per candidate: (log p of what stands right of it, mean log p of its tokens and the one behind), nats. To a
         causal mode that was told of the suffix that is the text's end, to another one the suffix' head."""
-        frame, start = gap.frame, gap.start or Start(gap.cache, gap.frame.prefix_ids, gap.frame.typed)
+        frame = gap.frame
+        start = gap.word or gap.start or Start(gap.cache, frame.prefix_ids, frame.typed)
         kept = "" if start.told else frame.kept
         ids: list[Sequence[int]] = [one.ids for one in candidates]
         if (start.typed, kept) != (frame.typed, frame.kept):

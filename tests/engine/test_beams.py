@@ -95,9 +95,13 @@ def bundled() -> Engine:
     [
         ("def total(numbers):\n    for index, numb", " in enumerate(numbers):\n        print(index, number)\n", "er"),
         ("def total(numbers):\n    for index, number in enu", "bers):\n        print(index, number)\n", "merate(num"),
-        ("def total(number):\n    result = 0\n    while number:\n        result += number % 10\n", "    return result\n", ""),
+        (
+            "def total(number):\n    result = 0\n    while number:\n        result += number % 10\n",
+            "    return result\n",
+            "",
+        ),
     ],
 )
 def test_a_gap_may_begin_and_end_inside_of_words(bundled: Engine, prefix: str, suffix: str, text: str) -> None:
-    found = bundled.infill(InfillRequest(prefix, suffix)).candidates
+    found = bundled.infill(InfillRequest(prefix, suffix, several=True)).candidates
     assert text in {one.text for one in found if "causal" in one.sources}

@@ -330,6 +330,16 @@ def test_at_the_deadline_the_best_guess_so_far_is_the_answer(
     assert filled.ids == (tuple(WORDS[i % 5] for i in range(8)) if steps else ())
 
 
+def test_a_part_of_the_work_gets_a_share_of_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [10.0]
+    monkeypatch.setattr("midspan.engine.denoise.time.monotonic", lambda: clock[0])
+    part = Patience(deadline=20.0).within(0.4)
+    for now, lost in ((10.0, False), (13.9, False), (14.1, True)):
+        clock[0] = now
+        assert bool(part.lost()) == lost and not Patience(deadline=20.0).lost() and not Patience().within(0.1).lost()
+    assert Patience(lambda: True, 20.0).within(0.4).lost() == "cancelled"
+
+
 @BOTH
 def test_the_same_seed_gives_the_same_fill_and_another_seed_another(config: SamplerConfig, alphabet: Alphabet) -> None:
     config = SamplerConfig(max_denoising_steps=6, commit_threshold=config.commit_threshold)

@@ -92,8 +92,9 @@ def joined(names, depth=2):
 
 def test_functions_that_stand_alone_bring_what_they_import_and_call():
     area, nearest, joined = functions.alone(STANDING)
-    parts = STANDING.split("\n\n\n")
-    cut = {name: next(part for part in parts if part.startswith(f"def {name}")) for name in ("area", "_near", "nearest")}
+    cut = {
+        name: STANDING[STANDING.index(f"def {name}") :].partition("\n\n\n")[0] for name in ("area", "_near", "nearest")
+    }
     assert area == f"import math\n\n\n{cut['area']}\n"
     assert nearest == f"import math\n\n\nLIMIT = 3\n\n\n{cut['_near']}\n\n\n{cut['nearest']}\n"
     assert joined.startswith("from os import path as where\nfrom os import sep\n\n\ndef joined(")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,26 @@ def test_the_tokens_of_the_whole_word_can_be_said() -> None:
         frame = frame_of(PIECES, "x =" + " values"[:cut], "\n")
         if len(PIECES.encode(" values"[:cut])) == 1:
             assert frame.seams.first is not None and not frame.seams.first[word]
+
+
+@given(st.text(alphabet="val_ue(t .\n", max_size=12))
+def test_a_search_begins_in_front_of_the_word_that_is_typed(prefix: str) -> None:
+    frame = frame_of(PIECES, prefix, "\n")
+    begun = len(frame.prefix_ids) - len(frame.begun)
+    assert PIECES.decode(frame.prefix_ids[:begun]) + "".join(frame.begun) + frame.typed == prefix and begun >= 1
+    typed = "".join(frame.begun) + frame.typed
+    if frame.begun:
+        assert re.fullmatch(r"\W?\w+", typed)
+        assert not HEALING[id(PIECES)].toward(typed)[PIECES.encode(prefix[len(prefix) - len(typed) :])[0]]
+
+
+def test_a_token_on_the_way_to_a_text_begins_it_or_begins_with_it() -> None:
+    barred = HEALING[id(PIECES)].toward("val")
+    allowed = {text for id_, text in TEXTS[id(PIECES)].items() if text and not barred[id_]}
+    assert allowed == {
+        text for text in TEXTS[id(PIECES)].values() if text and ("val".startswith(text) or text.startswith("val"))
+    }
+    assert len(allowed) > 2
 
 
 class Wishing:
