@@ -29,8 +29,8 @@ class Gap:
     the encoder's part.
 
     n_slots: the text's size, guessed. draft: what the text may be, from an earlier answer. check: judges a whole text.
-    library: texts of other files, for drafts alone. start, word, ngrams: what drafts are made with: behind what they are
-    written, in front of what word they are searched for if they are, and the text's own n-grams.
+    library: texts of other files, for drafts alone. start, word, ngrams: what drafts are made with: behind what they
+    are written, in front of what word they are searched for if they are, and the text's own n-grams.
     """
 
     prefix: str

@@ -110,6 +110,22 @@ def test_alternatives_are_what_parses_each_once_and_best_first() -> None:
     assert outcome("x = ║\n", "", "f(", most=3).reason == "nothing is missing"
 
 
+@pytest.mark.parametrize(("most", "several"), [(1, False), (3, True)])
+def test_only_who_wants_several_has_the_engine_look_for_several(
+    most: int, several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    class Asked(Proposing):
+        def infill(self, request: InfillRequest) -> Infill:
+            asked.append(request.several)
+            return super().infill(request)
+
+    monkeypatch.setattr(f"{__name__}.Proposing", Asked)
+    outcome("x = ║\n", "1", most=most)
+    assert asked == [several]
+
+
 def test_of_several_lines_those_that_parse_are_shown() -> None:
     assert shown("def f(a):\n    ║\n", "b = a\n    c = b +\n    )") == "b = a"
     assert shown("def f(a):\n    ║\n", "b = (\n    c = d") == "(breaks the syntax)"

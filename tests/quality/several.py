@@ -1,6 +1,6 @@
 """What it gives to search for several suggestions: of those that may be cycled through, is one right?
 
-    python tests/quality/several.py [--gaps 150] [--model DIRECTORY]
+    python tests/quality/several.py [--gaps 100] [--model DIRECTORY]
 
 On gaps of the `val` packages in Python, `--gaps` of each kind, each with the files beside it as in a workspace: exact
 match of the first suggestion, of the best of three and of any, and the milliseconds of CPU time from an encoded prefix
@@ -42,7 +42,7 @@ def measured(engine: Engine, case: Case, key: str, several: bool) -> dict[str, f
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--gaps", type=int, default=150)
+    parser.add_argument("--gaps", type=int, default=100)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="forget what the journal holds")
