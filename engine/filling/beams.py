@@ -35,14 +35,12 @@ class Spelling:
 
 @dataclass(frozen=True)
 class Right:
-    """What stands right of the gap. text: its beginning; first: the id that it begins with n characters in."""
+    """What stands right of the gap. text: as much of it as a token may reach over; first: the id that it begins with n
+    characters in; ends_line: no more of the gap's line follows."""
 
     text: str
     first: Callable[[int], int]
-
-    @property
-    def ends_line(self) -> bool:
-        return self.text[:1] in ("", "\n")
+    ends_line: bool
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def meeting(writing: Writing, spelling: Spelling, right: Right, most: int) -> li
         log_probs.index_fill_(1, writing.banned, -torch.inf)
         for row, beam in enumerate(beams):
             if len(beam.text) < len(typed):
-                log_probs[row].masked_fill_(spelling.barred(typed[len(beam.text) :]), -torch.inf)
+                log_probs[row].masked_fill_(spelling.barred(typed[len(beam.text) :]).to(log_probs.device), -torch.inf)
         scores = log_probs + torch.tensor([[beam.score] for beam in beams], device=network.device)
         best = scores.flatten().topk(min(WIDTH, scores.numel()))
         n_beams = int((best.values > _least(found.values(), most)).sum())

@@ -128,14 +128,16 @@ class Proposals:
 
     def _met(self, gap: Gap, writing: Writing) -> list[Candidate]:
         """What the causal mode could write here that leads into the suffix, or once it was told of that, to its end."""
-        frame = gap.frame
+        frame, ends_line = gap.frame, gap.suffix[:1] in ("", "\n", "\r")
         if writing.start.told:
             (end_id,) = self._end_ids
-            right = Right("", lambda n_over: end_id)
+            right = Right("", lambda n_over: end_id, ends_line)
         else:
             pinned = [*self._tokens.encode(frame.kept), *frame.pinned_ids]
             head = gap.suffix[:OVERLAP].replace("\r\n", "\n")
-            right = Right(head, lambda n_over: self._tokens.encode(head[n_over:])[0] if n_over else pinned[0])
+            right = Right(
+                head, lambda n_over: self._tokens.encode(head[n_over:])[0] if n_over else pinned[0], ends_line
+            )
         texts = meeting(replace(writing, banned=self._unspelled[gap.single_line]), self._spelling, right, N_MET)
         bare = (frame.bare(frame.healed(text)) for text in texts)
         return [Candidate(text, self._ids(gap, text), frozenset((CAUSAL,))) for text in bare if text is not None]

@@ -30,7 +30,7 @@ def writing(network: Network) -> Writing:
         cache = network.new_cache()
         network.encode(torch.tensor([PREFIX]), cache)
     others = [id_ for id_ in range(network.config.vocab_size) if id_ not in IDS.values() or id_ == IDS["\n"]]
-    seen = NGrams(np.array([*PREFIX, IDS["a"], IDS["bc"], -1], np.int64))
+    seen = NGrams(np.array([*PREFIX, IDS["ab"], IDS["c"], -1], np.int64))
     return Writing(network, Start(cache, PREFIX), seen, torch.tensor(others), frozenset(), 9, lambda: False)
 
 
@@ -69,11 +69,12 @@ def test_the_likeliest_texts_are_found(
     for name, value in (("WIDTH", 200), ("MOST_TOKENS", MOST_TOKENS), ("MARGIN", torch.inf)):
         monkeypatch.setattr(beams, name, value)
     begun = Writing(**{**vars(writing), "start": Start(writing.start.cache, PREFIX, typed)})
-    ahead = Right(right, lambda n_over: IDS[right[n_over]])
+    ahead = Right(right, lambda n_over: IDS[right[n_over]], right == "\n")
     with torch.no_grad():
         expected = by_brute_force(writing, typed, right)
         found = meeting(begun, spelling(network), ahead, 8)
         assert found == expected[:8] and len(found) == 8
+        assert right != "bca" or found[0] == "a", "the token that reaches over the edge"
         assert meeting(begun, spelling(network), ahead, 8) == found  # and the cache is as it was
         assert writing.start.cache.length == len(PREFIX)
         monkeypatch.setattr(beams, "MARGIN", 0.0)
@@ -82,7 +83,7 @@ def test_the_likeliest_texts_are_found(
 
 def test_a_search_that_is_given_up_finds_nothing(network: Network, writing: Writing) -> None:
     lost = Writing(**{**vars(writing), "give_up": lambda: True})
-    assert meeting(lost, spelling(network), Right("\n", lambda n_over: IDS["\n"]), 8) == []
+    assert meeting(lost, spelling(network), Right("\n", lambda n_over: IDS["\n"], True), 8) == []
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,17 @@ def bundled() -> Engine:
     return Engine.load()
 
 
+def test_a_word_of_several_tokens_is_searched_for_from_its_beginning(bundled: Engine) -> None:
+    frame = bundled._prompt.frame("def unique(string):\n    return len(set(stri", ".lower()))\n")
+    assert (*frame.begun, frame.typed) == ("str", "i")
+    frame = bundled._prompt.frame("def unique(string):\n    return len(set(", "string.lower()))\n")
+    assert frame.begun == ()
+
+
 @pytest.mark.parametrize(
     ("prefix", "suffix", "text"),
     [
+        ("def unique(string):\n    return len(set(stri", ".lower()))\n", "ng"),
         ("def total(numbers):\n    for index, numb", " in enumerate(numbers):\n        print(index, number)\n", "er"),
         ("def total(numbers):\n    for index, number in enu", "bers):\n        print(index, number)\n", "merate(num"),
         (
