@@ -27,6 +27,8 @@ BEFORE = """
 (setq project-find-functions '(project-root-override))
 """
 AFTER = """
+;; Else another server that happens to be on the path comes along, ruff's say, and its panics stop the keys.
+(setq lsp-enabled-clients '(midspan))
 (defvar asked 0)
 (advice-add 'lsp-inline-completion-display :after (lambda (&rest _) (setq asked (1+ asked))))
 """
