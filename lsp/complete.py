@@ -155,7 +155,7 @@ def complete(
     )
     if not chosen or (below := place.below(chosen[0][1])) is None:
         return outcome
-    infill = ask(below)
+    infill = ask(below, limits=replace(limits, most=1))
     enough = replace(limits, most=1, min_confidence=limits.min_confidence / max(outcome.confidence, TINY))
     _, bodies = _chosen(below, infill, enough)
     clock.lap("body")

@@ -81,10 +81,8 @@ def meeting(writing: Writing, spelling: Spelling, right: Right, most: int) -> li
         n_beams = int((best.values > _least(found.values(), most)).sum())
         if n_beams == 0:
             break
-        rows, last = (
-            (best.indices[:n_beams] // scores.shape[1]).tolist(),
-            (best.indices[:n_beams] % scores.shape[1]).tolist(),
-        )
+        places = best.indices[:n_beams]
+        rows, last = (places // scores.shape[1]).tolist(), (places % scores.shape[1]).tolist()
         room = own.fork(WIDTH, own.length) if room is None else room
         own = room.reordered(rows, n_prefix, own.length)
         beams = [

@@ -19,7 +19,7 @@ from .ngrams import MAX_ORDER, NGrams
 
 TINY = 1e-9  # keeps the logarithm of a share that is nothing finite
 CAUSAL, CANVAS = "causal", "canvas"
-WORTH_A_PASS = 80  # tokens of padding
+WORTH_A_PASS = 80  # tokens of padding that cost as much as a pass of their own
 
 
 def told(network: Network, cache: KVCache, prefix_ids: Sequence[int], right: Sequence[int], offset: int) -> KVCache:
@@ -74,6 +74,7 @@ class Writing:
         return probs
 
     def likeliest(self, probs: Tensor, written: Sequence[int]) -> int:
+        """The id most likely by that mixture, none that is barred."""
         probs = self.mixed(probs, written)
         if self.barred is not None and not written:
             probs = probs.masked_fill(self.barred.to(probs.device), -1.0)
