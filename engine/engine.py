@@ -198,7 +198,7 @@ class Engine:
 
     def _infill(self, request: InfillRequest, instruction: str | None = None) -> Infill:
         patience, clock = Patience(request.cancelled, request.deadline), _Clock()
-        method = request.method or replace(self.method, search=request.several)
+        method = request.method or (replace(self.method, search="always") if request.several else self.method)
         gap = self._gap(request, instruction, patience, clock)
         if gap is None:
             return Infill("", (), (), 0, patience.lost() or CANCELLED, clock.laps, 0.0)

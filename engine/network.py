@@ -22,8 +22,9 @@ from .weights import Embedding
 
 PLAIN_ATTENTION = 2**18  # query-key pairs per head up to which attention is two plain products
 
-# oneDNN compiles and keeps a kernel for every shape of a product it meets. While somebody types every length occurs,
-# so lengths are rounded up: without that a server grows by hundreds of megabytes and compiles at every keystroke.
+# oneDNN, which multiplies what is not float32, compiles and keeps a kernel for every shape of a product it meets.
+# While somebody types every length occurs, so lengths are rounded up: without that a server grows by hundreds of
+# megabytes and compiles at every keystroke.
 FEW_ROWS = 8
 ROW_BLOCK = 16
 KEY_BLOCK = 64
@@ -197,7 +198,7 @@ class Network(nn.Module):
         """Causal pass over ids [B, T] behind what `cache` holds; appends to it. Returns normed hidden [B, T, H]."""
         length = ids.shape[1]
         start, end = cache.length, cache.length + length
-        padding = -length % ROW_BLOCK if length > FEW_ROWS else 0
+        padding = 0 if self.dtype == torch.float32 or length <= FEW_ROWS else -length % ROW_BLOCK
         ids = pad(ids, (0, padding))  # rows that see the others and that nothing sees
         ropes = self.ropes(cache.position + torch.arange(length + padding, device=self.device))
         masks = {window: causal_mask(start, end, window, self.device, padding) for window in self._windows()}
@@ -302,7 +303,7 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     kv, n_keys = k.shape[1], k.shape[2]
     if length * n_keys > PLAIN_ATTENTION:
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=True)
-    padding = -n_keys % KEY_BLOCK
+    padding = 0 if q.dtype == torch.float32 else -n_keys % KEY_BLOCK
     k, v = pad(k, (0, 0, 0, padding)), pad(v, (0, 0, 0, padding))
     rows = q.reshape(batch, kv, heads // kv * length, dim)  # the query heads of one kv head, stacked
     scores = (rows @ k.transpose(2, 3)).view(batch, heads, length, n_keys + padding)

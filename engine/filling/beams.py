@@ -18,10 +18,22 @@ from torch import Tensor
 
 from .drafts import Writing
 
-WIDTH = 12  # texts side by side
 MOST_TOKENS = 20  # of a text; longer ones are hardly ever right, and every token costs as much as the first
-MARGIN = 4.5  # nats behind the likeliest text; what is further behind is not looked at
 OVERLAP = 24  # characters of the suffix that a token may reach over
+
+
+@dataclass(frozen=True)
+class Breadth:
+    """width: texts side by side; margin: nats behind the likeliest text, what is further behind is not looked at;
+    most: texts to find."""
+
+    width: int
+    margin: float
+    most: int
+
+
+NARROW = Breadth(6, 2.0, 6)  # at every key: half the time, and as often right
+WIDE = Breadth(12, 4.5, 8)  # for whoever waits for several texts
 
 
 @dataclass(frozen=True)
@@ -52,9 +64,9 @@ class _Beam:
     score: float
 
 
-def meeting(writing: Writing, spelling: Spelling, right: Right, most: int) -> list[str]:
-    """At most `most` texts, the likeliest first by log p(text and the suffix' first token | prefix). What was typed is
-    no part of them."""
+def meeting(writing: Writing, spelling: Spelling, right: Right, breadth: Breadth) -> list[str]:
+    """Texts, the likeliest first by log p(text and the suffix' first token | prefix). What was typed is no part of
+    them."""
     network, start, typed = writing.network, writing.start, writing.start.typed
     n_prefix = start.cache.length
     own, room = start.cache.fork(1, n_prefix - 1), None
@@ -77,27 +89,29 @@ def meeting(writing: Writing, spelling: Spelling, right: Right, most: int) -> li
             if len(beam.text) < len(typed):
                 log_probs[row].masked_fill_(spelling.barred(typed[len(beam.text) :]).to(log_probs.device), -torch.inf)
         scores = log_probs + torch.tensor([[beam.score] for beam in beams], device=network.device)
-        best = scores.flatten().topk(min(WIDTH, scores.numel()))
-        n_beams = int((best.values > _least(found.values(), most)).sum())
+        best = scores.flatten().topk(min(breadth.width, scores.numel()))
+        n_beams = int((best.values > _least(found.values(), breadth)).sum())
         if n_beams == 0:
             break
         places = best.indices[:n_beams]
         rows, last = (places // scores.shape[1]).tolist(), (places % scores.shape[1]).tolist()
-        room = own.fork(WIDTH, own.length) if room is None else room
+        room = own.fork(breadth.width, own.length) if room is None else room
         own = room.reordered(rows, n_prefix, own.length)
         beams = [
             _Beam((*beams[row].ids, id_), beams[row].text + spelling.texts[id_], score)
             for row, id_, score in zip(rows, last, best.values.tolist(), strict=False)
         ]
-    least = _least(found.values(), most)
-    return nlargest(most, (text for text in found if found[text] >= least), key=lambda text: found[text])
+    least = _least(found.values(), breadth)
+    return nlargest(breadth.most, (text for text in found if found[text] >= least), key=lambda text: found[text])
 
 
-def _least(found: Collection[float], most: int) -> float:
-    """What a beam must be likelier than to give one of the `most` likeliest texts: it only gets less likely."""
+def _least(found: Collection[float], breadth: Breadth) -> float:
+    """What a beam must be likelier than to give one of the likeliest texts: it only gets less likely."""
     if not found:
         return -math.inf
-    return max(max(found) - MARGIN, nlargest(most, found)[-1] if len(found) >= most else -math.inf)
+    return max(
+        max(found) - breadth.margin, nlargest(breadth.most, found)[-1] if len(found) >= breadth.most else -math.inf
+    )
 
 
 def _overlaps(beam: _Beam, texts: Sequence[str], typed: str, right: str) -> list[int]:

@@ -21,6 +21,7 @@ from ..network import Network
 from ..sampler import SamplerConfig
 from ..tokens import Tokens, banned_ids
 from . import lengths, repair, rewrite
+from .beams import NARROW, WIDE, Breadth
 from .drafts import CANVAS, surprise
 from .gap import Candidate, Gap, calmness, merged
 from .gate import Gate, Signs
@@ -69,7 +70,7 @@ class Filler:
         """lap: called with a stage's name when the stage is over."""
         drafts: list[Candidate] = []
         if self._gate is not None and method.drafts:
-            gap = self._proposals.prepared(gap, method.search)
+            gap = self._proposals.prepared(gap, _breadth(gap, method))
             drafts = self._proposals.of(gap, patience)
             lap("draft")
         room = self._room(gap, method, patience)
@@ -194,7 +195,7 @@ class Filler:
         judged += [replace(one, signs=sign) for one, sign in zip(unscored, signs, strict=True)]
         if gate is None:
             return sorted(judged, key=lambda one: -joint(one))
-        probabilities = gate.probabilities([one.signs for one in judged if one.signs])
+        probabilities = gate.probabilities([one.signs for one in judged if one.signs], gap.inside)
         judged = [replace(one, probability=p) for one, p in zip(judged, probabilities, strict=True)]
         return sorted(judged, key=lambda one: -one.probability)
 
@@ -226,6 +227,13 @@ class Filler:
             candidates = self._ranked(gap, [*candidates, *mended], gate)
         refused = {one.text for one in failing}
         return sorted(candidates, key=lambda one: one.text in refused), steps
+
+
+def _breadth(gap: Gap, method: Method) -> Breadth | None:
+    """Of the search for what the causal mode could write; None: there is none."""
+    if method.search == "always":
+        return WIDE
+    return NARROW if method.search == "inside" and gap.inside else None
 
 
 def joint(candidate: Candidate) -> float:

@@ -10,6 +10,7 @@ from functools import cached_property
 from ..cache import KVCache
 from ..denoise import Alphabet, Denoised
 from ..prompts.framed import Framed
+from .beams import WIDE, Breadth
 from .drafts import Start
 from .gate import Signs
 from .ngrams import NO_NGRAMS, NGrams
@@ -29,8 +30,9 @@ class Gap:
     the encoder's part.
 
     n_slots: the text's size, guessed. draft: what the text may be, from an earlier answer. check: judges a whole text.
-    library: texts of other files, for drafts alone. start, word, ngrams: what drafts are made with: behind what they
-    are written, in front of what word they are searched for if they are, and the text's own n-grams.
+    library: texts of other files, for drafts alone. start, word, breadth, ngrams: what drafts are made with: behind
+    what they are written, in front of what word and how broadly they are searched for if they are, and the text's own
+    n-grams.
     """
 
     prefix: str
@@ -45,7 +47,13 @@ class Gap:
     library: tuple[str, ...] = ()
     start: Start | None = None
     word: Start | None = None
+    breadth: Breadth = WIDE
     ngrams: NGrams = NO_NGRAMS
+
+    @property
+    def inside(self) -> bool:
+        """Whether its line goes on behind it."""
+        return self.single_line and bool(self.suffix.split("\n", 1)[0].strip())
 
     @cached_property
     def openings(self) -> list[Opening]:

@@ -94,12 +94,17 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
 
 @dataclass(frozen=True)
 class Gate:
-    weights: tuple[float, ...]
+    """weights of FEATURES; inside: of a gap behind which its line goes on. There the suffix says more, and what is
+    right is shorter."""
 
-    def probabilities(self, signs: Sequence[Signs]) -> list[float]:
+    weights: tuple[float, ...]
+    inside: tuple[float, ...]
+
+    def probabilities(self, signs: Sequence[Signs], inside: bool) -> list[float]:
         """Per candidate, 0..1. They are not shares of one whole: none of the candidates may be right."""
+        weights = self.inside if inside else self.weights
         return [
-            1 / (1 + math.exp(-max(-30.0, min(30.0, sum(w * x for w, x in zip(self.weights, row, strict=True))))))
+            1 / (1 + math.exp(-max(-30.0, min(30.0, sum(w * x for w, x in zip(weights, row, strict=True))))))
             for row in features(signs)
         ]
 
@@ -110,16 +115,20 @@ class Gate:
         if not path.exists():
             return cls.from_weights(GUESS)
         try:
-            return cls.from_weights(read_json(path)["weights"])
+            content = read_json(path)
+            return cls.from_weights(content["weights"], content.get("inside", content)["weights"])
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{GATE} is not a fitted gate: {error}") from error
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, float]) -> Gate:
-        """Raises ValueError when the names are not FEATURES."""
-        if set(weights) != set(FEATURES):
-            raise ValueError(f"weights must be {', '.join(FEATURES)}")
-        return cls(tuple(float(weights[name]) for name in FEATURES))
+    def from_weights(cls, weights: Mapping[str, float], inside: Mapping[str, float] | None = None) -> Gate:
+        """inside None: the same everywhere. Raises ValueError when the names are not FEATURES."""
+        found = []
+        for one in (weights, weights if inside is None else inside):
+            if set(one) != set(FEATURES):
+                raise ValueError(f"weights must be {', '.join(FEATURES)}")
+            found.append(tuple(float(one[name]) for name in FEATURES))
+        return cls(*found)
 
 
 GUESS = dict.fromkeys(FEATURES, 0.0) | {

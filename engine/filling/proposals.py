@@ -19,13 +19,13 @@ from ..denoise import Patience
 from ..network import Network
 from ..prompts.healing import Healing
 from ..tokens import Tokens, banned_ids
-from .beams import OVERLAP, Right, Spelling, meeting
+from .beams import OVERLAP, Breadth, Right, Spelling, meeting
 from .copies import REACH, Draft, Library, copies
 from .drafts import CAUSAL, Start, Writing, evidence, greedy, told
 from .gap import Candidate, Gap
 from .ngrams import NGrams
 
-N_COPIES, N_LIBRARY, N_BEGUN, N_MET = 4, 3, 2, 8
+N_COPIES, N_LIBRARY, N_BEGUN = 4, 3, 2
 KEPT_LIBRARIES = 4
 OPENING = "opening"  # who proposed a text: a line that begins as the text around it asks for
 SEARCH = 0.4  # of the time that is left, at most; ranking and the canvas need some as well
@@ -59,17 +59,17 @@ class Proposals:
         masks = {False: unspelled, True: unspelled | self._tokens.newline}
         return {single: mask.nonzero().squeeze(1).to(self._network.device) for single, mask in masks.items()}
 
-    def prepared(self, gap: Gap, search: bool = False) -> Gap:
-        """The gap with what its drafts are made with; search: for several of the causal mode's, not the likeliest."""
+    def prepared(self, gap: Gap, breadth: Breadth | None = None) -> Gap:
+        """The gap with what its drafts are made with; breadth: of the search for several of the causal mode's."""
         frame = gap.frame
         start = self._told(gap, Start(gap.cache, frame.prefix_ids, frame.typed))
-        if not search:
+        if breadth is None:
             return replace(gap, start=start, ngrams=NGrams(self._file_ids(gap, start.typed)))
         word, n_begun = start, len(frame.begun)
         if n_begun:
             ids, typed = frame.prefix_ids[:-n_begun], "".join(frame.begun) + frame.typed
             word = self._told(gap, Start(gap.cache.rewound(n_begun), ids, typed))
-        return replace(gap, start=start, word=word, ngrams=NGrams(self._file_ids(gap, word.typed)))
+        return replace(gap, start=start, word=word, breadth=breadth, ngrams=NGrams(self._file_ids(gap, word.typed)))
 
     def _told(self, gap: Gap, start: Start) -> Start:
         """The start of a causal mode that is told of the suffix, if it knows what to make of it."""
@@ -88,16 +88,17 @@ class Proposals:
             drafts += self._libraries(gap.library).copies(gap.prefix, gap.suffix, N_LIBRARY)
         found = [self._copied(gap, draft) for draft in drafts if len(draft.text) <= MOST_CHARACTERS * gap.n_slots]
         writing = self._writing(gap, gap.start, patience)
-        found += self._written(gap, writing, "")
+        if gap.word is None or not gap.inside:  # else what is searched for makes it superfluous
+            found += self._written(gap, writing, "")
         if gap.word is not None:
-            found += self._met(gap, self._writing(gap, gap.word, patience.within(SEARCH)))
+            found += self._met(gap, self._writing(gap, gap.word, patience.within(SEARCH)), gap.breadth)
         for opening in gap.openings:
             if opening.text:
                 found += self._written(gap, writing, opening.text)
                 found += self._begun(gap, opening.text)
             if opening.line:
                 found.append(Candidate(opening.line, self._ids(gap, opening.line), frozenset((OPENING,))))
-        if gap.single_line and gap.suffix.split("\n", 1)[0].strip():
+        if gap.inside:
             found += [self._upto(gap, one, at) for one in found if 0 < (at := unopened(one.text)) < len(one.text)]
             found += [self._upto(gap, one, at) for one in found if (at := met(one.text, gap.suffix)) < len(one.text)]
         return found
@@ -126,7 +127,7 @@ class Proposals:
             gap.frame.seams.first,
         )
 
-    def _met(self, gap: Gap, writing: Writing) -> list[Candidate]:
+    def _met(self, gap: Gap, writing: Writing, breadth: Breadth) -> list[Candidate]:
         """What the causal mode could write here that leads into the suffix, or once it was told of that, to its end."""
         frame, ends_line = gap.frame, gap.suffix[:1] in ("", "\n", "\r")
         if writing.start.told:
@@ -138,7 +139,7 @@ class Proposals:
             right = Right(
                 head, lambda n_over: self._tokens.encode(head[n_over:])[0] if n_over else pinned[0], ends_line
             )
-        texts = meeting(replace(writing, banned=self._unspelled[gap.single_line]), self._spelling, right, N_MET)
+        texts = meeting(replace(writing, banned=self._unspelled[gap.single_line]), self._spelling, right, breadth)
         bare = (frame.bare(frame.healed(text)) for text in texts)
         return [Candidate(text, self._ids(gap, text), frozenset((CAUSAL,))) for text in bare if text is not None]
 

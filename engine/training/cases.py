@@ -19,6 +19,7 @@ from .examples import cut_point
 
 LONGEST_LINE = 120
 MOST_LINES = 4
+MOST_INSIDE = 32  # characters
 LONGEST_FILE = 60_000  # characters
 MOST_BESIDE = 200_000  # characters of all files beside one
 MOST_FILES = 12
@@ -28,8 +29,8 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Case:
-    """prefix + truth + suffix is a whole file, `path` its package's name and its place there; the truth ends where a
-    line does. beside: the files of its folder by their paths, those of most worth first."""
+    """prefix + truth + suffix is a whole file, `path` its package's name and its place there. beside: the files of its
+    folder by their paths, those of most worth first."""
 
     prefix: str
     truth: str
@@ -44,8 +45,9 @@ class Case:
 
 
 def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "python") -> list[Case]:
-    """kind "line": all of a line behind its indentation; "rest": from a place inside it on; "lines": two to MOST_LINES
-    lines, none of them blank. Lines by their share of the text, so long files count for more."""
+    """kind "line": all of a line behind its indentation; "rest": from a place inside it on; "inside": from a place in
+    it to another, behind which it goes on; "lines": two to MOST_LINES lines, none of them blank. Lines by their share
+    of the text, so long files count for more."""
     documents = Documents(split, language)
     folders = Folders(documents)
     shares = documents.sizes / documents.sizes.sum()
@@ -60,8 +62,12 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
         if end < 0 or not line.strip() or len(line) > LONGEST_LINE:
             continue
         indent = len(line) - len(line.lstrip())
-        cut = start + (cut_point(line, indent, rng) if kind == "rest" else indent)
+        cut = start + (cut_point(line, indent, rng) if kind in ("rest", "inside") else indent)
         begun = text[start:cut].strip()
+        if kind == "inside":
+            end = start + cut_point(line, min(cut - start + 1, len(line)), rng)
+            if end - cut > MOST_INSIDE or not line[end - start :].strip():
+                continue
         if kind == "lines":
             for _ in range(int(rng.integers(1, MOST_LINES))):
                 following = text.find("\n", end + 1)

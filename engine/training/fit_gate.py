@@ -1,9 +1,10 @@
 """Fits the gate on the `tune` packages: `python -m midspan.engine.training.fit_gate [DIRECTORY]`.
 
 Asks the engine for gaps of which the truth is known and learns from every candidate whether it was exactly right:
-logistic regression by Newton's method, with a small ridge. Most gaps come with the files beside theirs, as in a
-workspace, some alone. Lines of which openings are proposed (`filling/openings`) are few, so more of them are asked for
-than come by chance. Writes `gate.json` into the checkpoint directory.
+logistic regression by Newton's method, with a small ridge; one for gaps that end with their line, one for gaps inside
+of it. Most gaps come with the files beside theirs, as in a workspace, some alone. Lines of which openings are proposed
+(`filling/openings`) are few, so more of them are asked for than come by chance. Writes `gate.json` into the checkpoint
+directory.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .. import bundled
 from ..engine import Engine, InfillRequest
 from ..filling.gate import FEATURES, GATE, features
 from ..filling.openings.kinds import openings, telling
-from .cases import cases
+from .cases import Case, cases
 
 RIDGE = 1.0
 SHARES = {"python": 0.5, "javascript": 0.1, "typescript": 0.1, "go": 0.1, "rust": 0.1, "cpp": 0.1}
@@ -45,34 +46,51 @@ def fit(rows: np.ndarray, right: np.ndarray, n_steps: int = 50) -> np.ndarray:
     return weights
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("directory", type=Path, nargs="?", default=Path(bundled.__path__[0]) / "midspan-mini")
-    parser.add_argument("--cases", type=int, default=600)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args(argv)
-    engine = Engine.load(args.directory, threads=args.threads)
+def fitted(engine: Engine, found: Sequence[Case], max_tokens: int, name: str) -> dict[str, object]:
+    """One set of weights, and what it was fitted on."""
     rows: list[list[float]] = []
     right: list[bool] = []
-    found = [
-        case
-        for language, share in SHARES.items()
-        for kind in ("rest", "line")
-        for case in cases("tune", kind, round(share * args.cases / 2), seed=1, language=language)
-    ]
-    n_opened = round(OPENED * args.cases)
-    lines = cases("tune", "line", LOOKED_AT * n_opened, seed=2)
-    found += [case for case in lines if telling(openings(case.prefix, case.suffix, case.library))][:n_opened]
-    for number, case in enumerate(track(found, description="tune")):
+    for number, case in enumerate(track(found, description=name)):
         library = case.library if number % ALONE else ()
-        infill = engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=32, library=library))
-        signs = [one.signs for one in infill.candidates if one.signs]
-        rows += features(signs)
+        infill = engine.infill(InfillRequest(case.prefix, case.suffix, max_tokens=max_tokens, library=library))
+        rows += features([one.signs for one in infill.candidates if one.signs])
         right += [one.text.strip() == case.truth.strip() for one in infill.candidates if one.signs]
     weights = fit(np.array(rows), np.array(right, float))
     named = {name: round(float(weight), 4) for name, weight in zip(FEATURES, weights, strict=True)}
-    content = {"weights": named, "cases": args.cases, "candidates": len(rows), "right": int(sum(right))}
-    (args.directory / GATE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return {"weights": named, "cases": len(found), "candidates": len(rows), "right": sum(right)}
+
+
+def at_line_ends(n_cases: int) -> list[Case]:
+    found = _cases(("rest", "line"), n_cases)
+    n_opened = round(OPENED * n_cases)
+    lines = cases("tune", "line", LOOKED_AT * n_opened, seed=2)
+    return found + [case for case in lines if telling(openings(case.prefix, case.suffix, case.library))][:n_opened]
+
+
+def _cases(kinds: Sequence[str], n_cases: int) -> list[Case]:
+    return [
+        case
+        for language, share in SHARES.items()
+        for kind in kinds
+        for case in cases("tune", kind, round(share * n_cases / len(kinds)), seed=1, language=language)
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("directory", type=Path, nargs="?", default=Path(bundled.__path__[0]) / "midspan-mini")
+    parser.add_argument("--cases", type=int, default=600, help="gaps at the end of a line, and as many inside of one")
+    parser.add_argument("--only", choices=("ends", "inside"), help="keep the weights of the others")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args(argv)
+    engine = Engine.load(args.directory, threads=args.threads)
+    path = args.directory / GATE
+    content = json.loads(path.read_text(encoding="utf-8")) if args.only else {}
+    if args.only != "inside":
+        content |= fitted(engine, at_line_ends(args.cases), 32, "at a line's end")
+    if args.only != "ends":
+        content["inside"] = fitted(engine, _cases(("inside",), args.cases), 16, "inside of a line")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(content))
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from midspan.engine import Engine, InfillRequest
 from midspan.engine.filling import beams
-from midspan.engine.filling.beams import Right, Spelling, meeting
+from midspan.engine.filling.beams import WIDE, Breadth, Right, Spelling, meeting
 from midspan.engine.filling.drafts import Start, Writing
 from midspan.engine.filling.ngrams import NGrams
 from midspan.engine.network import Network
@@ -66,24 +68,24 @@ def by_brute_force(writing: Writing, typed: str, right: str) -> list[str]:
 def test_the_likeliest_texts_are_found(
     network: Network, writing: Writing, typed: str, right: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("WIDTH", 200), ("MOST_TOKENS", MOST_TOKENS), ("MARGIN", torch.inf)):
-        monkeypatch.setattr(beams, name, value)
+    monkeypatch.setattr(beams, "MOST_TOKENS", MOST_TOKENS)
+    breadth = Breadth(200, math.inf, 8)
     begun = Writing(**{**vars(writing), "start": Start(writing.start.cache, PREFIX, typed)})
     ahead = Right(right, lambda n_over: IDS[right[n_over]], right == "\n")
     with torch.no_grad():
         expected = by_brute_force(writing, typed, right)
-        found = meeting(begun, spelling(network), ahead, 8)
+        found = meeting(begun, spelling(network), ahead, breadth)
         assert found == expected[:8] and len(found) == 8
         assert right != "bca" or found[0] == "a", "the token that reaches over the edge"
-        assert meeting(begun, spelling(network), ahead, 8) == found  # and the cache is as it was
+        assert meeting(begun, spelling(network), ahead, breadth) == found  # and the cache is as it was
         assert writing.start.cache.length == len(PREFIX)
-        monkeypatch.setattr(beams, "MARGIN", 0.0)
-        assert meeting(begun, spelling(network), ahead, 8) == expected[:1]
+        assert meeting(begun, spelling(network), ahead, replace(breadth, margin=0.0)) == expected[:1]
+        assert meeting(begun, spelling(network), ahead, replace(breadth, most=3)) == expected[:3]
 
 
 def test_a_search_that_is_given_up_finds_nothing(network: Network, writing: Writing) -> None:
     lost = Writing(**{**vars(writing), "give_up": lambda: True})
-    assert meeting(lost, spelling(network), Right("\n", lambda n_over: IDS["\n"], True), 8) == []
+    assert meeting(lost, spelling(network), Right("\n", lambda n_over: IDS["\n"], True), WIDE) == []
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +116,15 @@ def test_a_word_of_several_tokens_is_searched_for_from_its_beginning(bundled: En
 def test_a_gap_may_begin_and_end_inside_of_words(bundled: Engine, prefix: str, suffix: str, text: str) -> None:
     found = bundled.infill(InfillRequest(prefix, suffix, several=True)).candidates
     assert text in {one.text for one in found if "causal" in one.sources}
+
+
+def test_while_typing_it_is_searched_for_where_the_line_goes_on(bundled: Engine) -> None:
+    request = InfillRequest(
+        "def total(numbers):\n    for index, number in enu", "bers):\n        print(index, number)\n"
+    )
+    assert "merate(num" in {one.text for one in bundled.infill(request).candidates}
+    at_the_end = replace(request, suffix="\n        print(index, number)\n")
+    texts = [
+        {one.text for one in bundled.infill(replace(at_the_end, several=wide)).candidates} for wide in (False, True)
+    ]
+    assert len(texts[0]) < len(texts[1])

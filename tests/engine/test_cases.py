@@ -31,12 +31,14 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDSPAN_CACHE", str(tmp_path))
 
 
-@pytest.mark.parametrize("kind", ["rest", "line", "lines"])
+@pytest.mark.parametrize("kind", ["rest", "line", "inside", "lines"])
 def test_what_stands_beside_a_gap(corpus: None, kind: str) -> None:
     found = cases("val", kind, 60, seed=1)
     texts = {f"{package.split()[0]}/{path}": text for (package, path), text in FILES.items()}
     for case in found:
         assert case.prefix + case.truth + case.suffix == texts[case.path]
+        assert ("\n" in case.truth) == (kind == "lines") and case.truth.strip()
+        assert bool(case.suffix.split("\n")[0].strip()) == (kind == "inside")
         names = [path for path, _ in case.beside]
         assert case.path not in names
         assert all(name.rpartition("/")[0] == case.path.rpartition("/")[0] for name in names)

@@ -75,7 +75,7 @@ def test_better_evidence_on_the_right_never_lowers_a_candidate() -> None:
     gate = Gate.from_weights(GUESS)
     rival = Signs(frozenset({"canvas"}), right=-9.0, mean=-1.0, n_tokens=4)
     seen = [
-        gate.probabilities([Signs(frozenset({"copy"}), right=right, mean=-1.0, n_tokens=4), rival])[0]
+        gate.probabilities([Signs(frozenset({"copy"}), right=right, mean=-1.0, n_tokens=4), rival], False)[0]
         for right in range(-40, 0, 4)
     ]
     assert seen == sorted(seen) and seen[0] < seen[-1]

@@ -126,10 +126,10 @@ def test_a_useless_draft_is_dropped(warm: list[int]) -> None:
 
 def test_a_checkpoint_is_filled_as_it_was_trained() -> None:
     mini = Manifest("mini", MASK, DELETE, 2, frozenset(), 100, (8,), 24, 0.5, True)
-    assert usual(mini) == Method("contract", "commit")
+    assert usual(mini) == Method("contract", "commit", search="inside")
     assert usual(replace(mini, drafts=False)) == Method("contract", "left", drafts=False)
     other = replace(mini, mask_token_id=None, delete_token_id=None, commit_threshold=None)
-    assert usual(other) == Method("batch", "reference")
+    assert usual(other) == Method("batch", "reference", search="inside")
 
 
 def test_the_stop_modes_are_what_they_say() -> None:
