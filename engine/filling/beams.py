@@ -32,8 +32,8 @@ class Breadth:
     most: int
 
 
-NARROW = Breadth(6, 2.0, 6)  # at every key: half the time, and as often right
-WIDE = Breadth(12, 4.5, 8)  # for whoever waits for several texts
+NARROW = Breadth(6, 2.0, 6)  # at every key
+WIDE = Breadth(12, 4.5, 8)  # for whoever waits for several texts; finds more, and the first is no better
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,8 @@ def _least(found: Collection[float], breadth: Breadth) -> float:
     """What a beam must be likelier than to give one of the likeliest texts: it only gets less likely."""
     if not found:
         return -math.inf
-    return max(
-        max(found) - breadth.margin, nlargest(breadth.most, found)[-1] if len(found) >= breadth.most else -math.inf
-    )
+    near = max(found) - breadth.margin
+    return near if len(found) < breadth.most else max(near, nlargest(breadth.most, found)[-1])
 
 
 def _overlaps(beam: _Beam, texts: Sequence[str], typed: str, right: str) -> list[int]:

@@ -31,7 +31,7 @@ class Method:
 
     drafts: whether copies and the causal mode propose beside the canvas (of a checkpoint with a gate). search: where
     the causal mode proposes several texts that lead into the suffix, not only the one it would write: "inside" is
-    where the line goes on behind the gap. There it makes most of a difference (`tests/quality/held_out.csv`); where
+    where the line goes on behind the gap. There it makes most of a difference (`tests/quality/search.csv`); where
     the gap's line ends with it, there is hardly anything to lead to. repair: whether what a request's check points at
     is denoised again.
     """

@@ -150,3 +150,23 @@ def test_running_only_the_chosen_experts_changes_no_bit(
             patched.setattr(experts_module, "FEW_EXPERTS", 0)
             assert torch.equal(experts_torch(x, weights, experts, gate_up, down), few)
         assert few.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n_rows", [1, 3, 40])
+def test_every_row_gets_the_weighted_sum_of_its_experts(dtype: torch.dtype, n_rows: int) -> None:
+    """Row by row in float64, whichever way the dtype goes; the last expert gets no row, the first gets them all."""
+    generator = torch.Generator().manual_seed(n_rows)
+    gate_up, down, x = (torch.randn(s, generator=generator).to(dtype) for s in ((8, 48, 32), (8, 32, 24), (n_rows, 32)))
+    experts = torch.stack((torch.zeros(n_rows, dtype=torch.int64), torch.arange(n_rows) % 6 + 1), dim=1)
+    weights = torch.rand(n_rows, 2, generator=generator)
+    expected = torch.zeros(n_rows, 32, dtype=torch.float64)
+    for row in range(n_rows):
+        for k, expert in enumerate(experts[row].tolist()):
+            gate, up = (gate_up[expert].double() @ x[row].double()).chunk(2)
+            h = torch.nn.functional.gelu(gate, approximate="tanh") * up
+            expected[row] += weights[row, k].double() * (down[expert].double() @ h)
+    found = experts_torch(x, weights, experts, gate_up, down)
+    assert found.dtype == dtype
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05
+    assert (found.double() - expected).norm() < tolerance * expected.norm()

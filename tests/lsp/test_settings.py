@@ -279,3 +279,9 @@ def test_where_a_project_begins(tmp_path: Path) -> None:
     assert project_root(document, []) == tmp_path / "a"
     (tmp_path / "a" / "b" / "midspan.toml").write_text("")
     assert project_root(document, []) == tmp_path / "a" / "b"
+
+
+def test_the_bundled_model_takes_one_thread(tmp_path: Path) -> None:
+    assert Settings().engine_threads == 1
+    assert Settings(model=tmp_path).engine_threads <= 2
+    assert Settings(threads=3).engine_threads == 3
