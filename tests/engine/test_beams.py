@@ -123,7 +123,7 @@ def test_while_typing_it_is_searched_for_where_the_line_goes_on(bundled: Engine)
         "def total(numbers):\n    for index, number in enu", "bers):\n        print(index, number)\n"
     )
     assert "merate(num" in {one.text for one in bundled.infill(request).candidates}
-    at_the_end = replace(request, suffix="\n        print(index, number)\n")
+    at_the_end = InfillRequest("def total(numbers):\n    return ", "\n\n\nprint(total([1, 2]))\n")
     texts = [
         {one.text for one in bundled.infill(replace(at_the_end, several=wide)).candidates} for wide in (False, True)
     ]
