@@ -304,7 +304,8 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
     if length * n_keys > PLAIN_ATTENTION:
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=True)
     padding = 0 if q.dtype == torch.float32 else -n_keys % KEY_BLOCK
-    k, v = pad(k, (0, 0, 0, padding)), pad(v, (0, 0, 0, padding))
+    if padding:  # a copy of both, even where there is nothing to add
+        k, v = pad(k, (0, 0, 0, padding)), pad(v, (0, 0, 0, padding))
     rows = q.reshape(batch, kv, heads // kv * length, dim)  # the query heads of one kv head, stacked
     scores = (rows @ k.transpose(2, 3)).view(batch, heads, length, n_keys + padding)
     scores[..., n_keys:] = -torch.inf

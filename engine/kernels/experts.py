@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear
@@ -80,14 +78,14 @@ def _gathered(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor | Pac
     rows = order // experts.shape[1]
     counts = torch.bincount(experts.flatten(), minlength=gate_up.shape[0]).tolist()
     gate, up = _each(x[rows], counts, gate_up).chunk(2, dim=-1)
-    h = gelu(gate, approximate="tanh") * up * weights.flatten()[order, None].type_as(x)
+    h = (gelu(gate, approximate="tanh") * up * weights.flatten()[order, None]).type_as(x)
     y = _each(h, counts, down).float()
     return torch.zeros(x.shape, device=x.device).index_add_(0, rows, y).type_as(x)
 
 
-def _each(x: Tensor, counts: Sequence[int], weight: Tensor | Packed) -> Tensor:
+def _each(x: Tensor, counts: list[int], weight: Tensor | Packed) -> Tensor:
     """x [M, H], the first counts[0] rows for the first expert and so on -> [M, out]."""
-    parts = x.split(list(counts))
+    parts = x.split(counts)
     return torch.cat([linear(part, _one(weight, e, x.dtype)) for e, part in enumerate(parts) if len(part)])
 
 
