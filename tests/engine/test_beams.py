@@ -119,10 +119,10 @@ def test_a_gap_may_begin_and_end_inside_of_words(bundled: Engine, prefix: str, s
 
 
 def test_while_typing_it_is_searched_for_where_the_line_goes_on(bundled: Engine) -> None:
-    request = InfillRequest(
-        "def total(numbers):\n    for index, number in enu", "bers):\n        print(index, number)\n"
-    )
-    assert "merate(num" in {one.text for one in bundled.infill(request).candidates}
+    request = InfillRequest("def show(names):\n    return ','", "s)\n")
+    greedily = replace(request, method=replace(bundled.method, search="never"))
+    texts = [{one.text for one in bundled.infill(asked).candidates} for asked in (greedily, request)]
+    assert ".join(name" in texts[1] - texts[0]
     at_the_end = InfillRequest("def total(numbers):\n    return ", "\n\n\nprint(total([1, 2]))\n")
     texts = [
         {one.text for one in bundled.infill(replace(at_the_end, several=wide)).candidates} for wide in (False, True)
