@@ -9,6 +9,7 @@ means or which canvas slots are pinned.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,11 @@ from torch.nn.functional import gelu, pad, rms_norm, scaled_dot_product_attentio
 from .cache import KVCache
 from .config import AttentionShape, NetworkConfig
 from .kernels import route, run_experts
+from .kernels.native import Native
 from .kernels.target import use_triton
 from .weights import Embedding
 
+POSITIONS, MOST_POSITIONS = 512, 4096  # whose rotations are made at once, and kept
 PLAIN_ATTENTION = 2**18  # query-key pairs per head up to which attention is two plain products
 
 # oneDNN, which multiplies what is not float32, compiles and keeps a kernel for every shape of a product it meets.
@@ -173,6 +176,12 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_conditioning = SelfConditioning(config)
+        self._native: Native | None = None
+        self._rotations: dict[str, Rope] = {}
+
+    def freeze(self) -> None:
+        """Says that the weights stay as they are, so that what is derived from them may be kept."""
+        self._native = Native.of(self)
 
     @property
     def device(self) -> torch.device:
@@ -200,17 +209,17 @@ class Network(nn.Module):
         start, end = cache.length, cache.length + length
         padding = 0 if self.dtype == torch.float32 or length <= FEW_ROWS else -length % ROW_BLOCK
         ids = pad(ids, (0, padding))  # rows that see the others and that nothing sees
-        ropes = self.ropes(cache.position + torch.arange(length + padding, device=self.device))
+        ropes = self._ropes_from(cache.position, length + padding)
         masks = {window: causal_mask(start, end, window, self.device, padding) for window in self._windows()}
-        x = self.embed(ids)
+        x, native = self.embed(ids), self._serving()
         for i, layer in enumerate(self.layers):
             mask = masks[self.config.attention(i).window]
 
             def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i, mask: Tensor | None = mask) -> Tensor:
                 k, v = cache.append(i, k[:, :, :length], v[:, :, :length])
-                return grouped_attention(q, k, v, mask)
+                return native.attention(q, (k, v), visible=mask) if native else grouped_attention(q, k, v, mask)
 
-            x = layer(x, ropes[self.config.layer_types[i]], attend, layer.encoder_layer_scalar)
+            x = self._run(i, native)(x, ropes[self.config.layer_types[i]], attend, layer.encoder_layer_scalar)
         cache.advance(length)
         return self.norm(x[:, :length])
 
@@ -221,30 +230,34 @@ class Network(nn.Module):
         slots: a rectangle, so no mask. A cache of batch 1 serves any B. soft: [B, C, H] or None on the first step.
         """
         n_slots = canvas.shape[1]
-        ropes = self.ropes(cache.position + torch.arange(n_slots, device=self.device))
+        ropes = self._ropes_from(cache.position, n_slots)
         if use_triton(canvas):
             from .kernels.canvas import past_of  # noqa: PLC0415
             from .kernels.canvas_triton import canvas_triton  # noqa: PLC0415
 
             whole = torch.full(canvas.shape[:1], n_slots, dtype=torch.int32, device=self.device)
             return canvas_triton(self, canvas, past_of(cache, self.config, ropes, self.device), soft, whole)
-        x = self.self_conditioning.condition(self.embed(canvas), soft)
+        x, native = self.self_conditioning.condition(self.embed(canvas), soft), self._serving()
         for i, layer in enumerate(self.layers):
             window = self.config.attention(i).window
 
             def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i, window: int | None = window) -> Tensor:
                 past_k, past_v = cache.read(i, None if window is None else window - 1)
+                if native:
+                    return native.attention(q, (past_k, past_v), (k, v))
                 past = (q.shape[0], -1, -1, -1)
                 k = torch.cat((past_k.expand(past), k), dim=2)
                 v = torch.cat((past_v.expand(past), v), dim=2)
                 return grouped_attention(q, k, v, None)
 
-            x = layer(x, ropes[self.config.layer_types[i]], attend, layer.layer_scalar)
+            x = self._run(i, native)(x, ropes[self.config.layer_types[i]], attend, layer.layer_scalar)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Normed hidden [..., H] -> float32 logits [..., V], softcapped: c * tanh(l / c). The head is the embedding."""
         cap = self.config.final_logit_softcapping
+        if native := self._serving():
+            return native.logits(hidden, cap)
         return torch.tanh(self.embed_tokens.head(hidden).float() / cap) * cap
 
     def ropes(self, positions: Tensor) -> dict[str, Rope]:
@@ -256,6 +269,25 @@ class Network(nn.Module):
                 angles = torch.cat((angles, angles), dim=-1)
                 ropes[layer_type] = (angles.cos().to(self.dtype), angles.sin().to(self.dtype))
         return ropes
+
+    def _ropes_from(self, start: int, length: int) -> dict[str, Rope]:
+        """Those of `length` positions from `start`, out of a table where they are not too far on."""
+        if start + length > MOST_POSITIONS:
+            return self.ropes(start + torch.arange(length, device=self.device))
+        known = next(iter(self._rotations.values()))[0] if self._rotations else None
+        if known is None or len(known) < start + length or (known.device, known.dtype) != (self.device, self.dtype):
+            n_positions = max(POSITIONS, 1 << (start + length - 1).bit_length())
+            with torch.inference_mode(False):  # what an answer made, training may read
+                self._rotations = self.ropes(torch.arange(n_positions, device=self.device))
+        span = slice(start, start + length)
+        return {layer_type: (cos[span], sin[span]) for layer_type, (cos, sin) in self._rotations.items()}
+
+    def _serving(self) -> Native | None:
+        return self._native if self._native and self._native.serves() else None
+
+    def _run(self, i: int, native: Native | None) -> Callable[..., Tensor]:
+        """Layer i's forward pass, compiled or not."""
+        return partial(native.layer, i) if native else self.layers[i]
 
     def _windows(self) -> set[int | None]:
         return {self.config.attention(i).window for i in range(self.config.num_hidden_layers)}

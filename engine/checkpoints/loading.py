@@ -53,7 +53,9 @@ class Outlook:
         """Raises EngineError, also when memory runs out on the way; nothing is left on the device then."""
         try:
             dtype = best_dtype(self.device)
-            return checkpoint.load(self.contents, self.device, dtype, self.plan, on_progress)[0]
+            network = checkpoint.load(self.contents, self.device, dtype, self.plan, on_progress)[0]
+            network.freeze()
+            return network
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

@@ -77,6 +77,11 @@ def torch_only() -> Iterator[None]:
         _torch_only.reset(token)
 
 
+def torch_asked_for() -> bool:
+    """Whether this runs within `torch_only`."""
+    return _torch_only.get()
+
+
 def target_of(device: torch.device) -> Target:
     """The GPU behind `device`; a Hopper where there is none, which only the interpreter and compiling get to see."""
     return _pretended.get() or (_target(device.index or 0) if device.type == "cuda" else HOPPER)
@@ -104,7 +109,7 @@ def interpreted() -> bool:
 def use_triton(x: Tensor) -> bool:
     """Whether x's operations go to Triton: on a GPU with Triton installed that has compiled everything so far, and no
     gradient is wanted, for the kernels have none."""
-    wanted = (x.is_cuda or interpreted()) and not torch.is_grad_enabled() and not _torch_only.get()
+    wanted = (x.is_cuda or interpreted()) and not torch.is_grad_enabled() and not torch_asked_for()
     return wanted and _installed() and not _given_up
 
 

@@ -71,7 +71,25 @@ SHAPES: dict[str, dict[str, Any]] = {
         "eos_token_id": [1],
         "final_logit_softcapping": 20.0,
     },
+    # Every width in whole panels of 16: frozen, so that compiled layers compute it where there are any.
+    "panels": {
+        "layer_types": [S, F, S, F],
+        "vocab_size": 112,
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "moe_intermediate_size": 32,
+        "num_key_value_heads": 2,
+        "num_global_key_value_heads": 1,
+        "head_dim": 16,
+        "global_head_dim": 32,
+        "sliding_window": 8,
+        "partial_rotary_factor": 0.5,
+        "num_experts": 20,
+        "top_k_experts": 3,
+        "eos_token_id": 1,
+    },
 }
+FROZEN = "panels"
 
 
 def hf_dict(shape: str) -> dict[str, Any]:
@@ -190,6 +208,8 @@ def tiny_network() -> Callable[[str], Network]:
     def make(shape: str) -> Network:
         if shape not in made:
             made[shape] = randomise(Network(NetworkConfig.from_hf(hf_dict(shape))))
+            if shape == FROZEN:
+                made[shape].freeze()
         return made[shape]
 
     return make

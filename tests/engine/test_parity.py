@@ -19,7 +19,7 @@ transformers = pytest.importorskip("transformers")
 
 TOLERANCE = 1e-5
 N_SLOTS = 8
-SHAPES = ["small", "mini", "experts"]
+SHAPES = ["small", "mini", "experts", "panels"]
 PREFIXES = ["one token", "shorter than the window", "window - 1", "window", "window + 1", "several windows"]
 
 

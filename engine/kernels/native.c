@@ -1,0 +1,354 @@
+/* A layer of the network on one core, in float32: what `native.py` binds and holds to the torch forms.
+ *
+ * Between a short canvas and the processor stands mostly the calling of a hundred small operations per layer, so here
+ * a layer is three calls. Every element of a product is summed by itself, from the first term to the last, whatever
+ * stands beside it: a row's result does not depend on the rows that it came with.
+ *
+ * Rows are contiguous. A weight [n, k] is packed as panels of 16 of its rows, [n / 16][k][16], padded with zeros.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX__)
+#define LANES 8
+#define ROWS 6 /* of a tile: 12 of 16 registers hold sums */
+#else
+#define LANES 4
+#define ROWS 2
+#endif
+#define PANEL 16
+#define WIDTH (PANEL / LANES)
+#define CHUNK 64 /* rows that pass through a layer's second half together, so that they stay in the cache */
+#define inlined static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+typedef struct {
+    int64_t hidden, heads, kv_heads, head_dim, has_value, width, n_experts, top_k, expert_width;
+    float eps;
+    const float *input_norm, *qkv, *q_norm, *k_norm, *out, *post_attention_norm;
+    const float *dense_norm, *gate_up, *down, *post_dense_norm;
+    const float *router_scale, *router, *per_expert_scale;
+    const float *experts_norm, *experts_gate_up, *experts_down, *post_experts_norm, *post_norm;
+} Layer;
+
+inlined vec load(const float *p) { return *(const vec *)p; }
+inlined void store(float *p, vec v) { *(vec *)p = v; }
+inlined vec splat(float x) { return x - (vec){0}; }
+inlined vec either(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+
+inlined float sum(vec v) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += v[i];
+    return total;
+}
+
+/* e^x, zero below -87; Cephes' expf: the exponent apart, a polynomial for the rest. */
+inlined vec exponential(vec x) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    ivec alive = x > -87.0f;
+    x = either(alive, x, splat(-87.0f));
+    x = either(x < 88.0f, x, splat(88.0f));
+    vec shifted = x * 1.44269504f + magic;
+    vec n = shifted - magic;
+    x = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vec y = splat(1.9875691500e-4f);
+    y = y * x + 1.3981999507e-3f;
+    y = y * x + 8.3334519073e-3f;
+    y = y * x + 4.1665795894e-2f;
+    y = y * x + 1.6666665459e-1f;
+    y = y * x + 5.0000001201e-1f;
+    y = y * x * x + x + 1.0f;
+    ivec scale = ((ivec)shifted - (ivec)splat(magic) + 127) << 23;
+    return (vec)((ivec)(y * (vec)scale) & alive);
+}
+
+/* y[m][panels * 16] (+)= x[m][k] @ b, where column c of panel p at step i is b[p * stride + i * ldb + c]. */
+inlined void tile(const float *x, size_t ldx, size_t k, const float *b, size_t ldb, size_t stride, float *y, size_t ldy,
+                  int add, const int m, const int panels) {
+    vec sums[ROWS][4 * WIDTH];
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < panels * WIDTH; j++) {
+            vec old = {0};
+            sums[i][j] = add ? load(y + i * ldy + j * LANES) : old;
+        }
+    for (size_t step = 0; step < k; step++) {
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++) {
+            float factor = x[i * ldx + step];
+#pragma GCC unroll 16
+            for (int j = 0; j < panels * WIDTH; j++)
+                sums[i][j] += factor * load(b + (j / WIDTH) * stride + step * ldb + (j % WIDTH) * LANES);
+        }
+    }
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < panels * WIDTH; j++) store(y + i * ldy + j * LANES, sums[i][j]);
+}
+
+#define TILE(m, panels) tile(x, ldx, k, b, ldb, stride, y, ldy, add, m, panels)
+
+/* As `tile`, m from 1 to ROWS: few rows take several panels at once, to keep enough sums going. */
+static void strip(const float *x, size_t ldx, size_t m, size_t k, const float *b, size_t ldb, size_t stride,
+                  size_t panels, float *y, size_t ldy, int add) {
+    size_t at_once = m == 1 ? 4 : m <= 3 && ROWS >= 3 ? 2 : 1;
+    for (; panels; panels -= at_once, b += at_once * stride, y += at_once * PANEL) {
+        if (panels < at_once) at_once = 1;
+        switch (4 * m + at_once) {
+        case 4 + 4: TILE(1, 4); break;
+        case 4 + 1: TILE(1, 1); break;
+        case 8 + 1: TILE(2, 1); break;
+#if ROWS >= 6
+        case 8 + 2: TILE(2, 2); break;
+        case 12 + 2: TILE(3, 2); break;
+        case 12 + 1: TILE(3, 1); break;
+        case 16 + 1: TILE(4, 1); break;
+        case 20 + 1: TILE(5, 1); break;
+        case 24 + 1: TILE(6, 1); break;
+#endif
+        }
+    }
+}
+
+/* y[rows][panels * 16] (+)= x[rows][k] @ b. A panel is used for all rows before the next is read. */
+static void product(const float *x, size_t ldx, size_t rows, size_t k, const float *b, size_t ldb, size_t stride,
+                    size_t panels, float *y, size_t ldy, int add) {
+    size_t blocks = (rows + ROWS - 1) / ROWS;
+    if (blocks <= 1) {
+        if (rows) strip(x, ldx, rows, k, b, ldb, stride, panels, y, ldy, add);
+        return;
+    }
+    for (size_t panel = 0; panel < panels; panel++)
+        for (size_t block = 0; block < blocks; block++) {
+            size_t start = block * rows / blocks, end = (block + 1) * rows / blocks;
+            strip(x + start * ldx, ldx, end - start, k, b + panel * stride, ldb, stride, 1,
+                  y + start * ldy + panel * PANEL, ldy, add);
+        }
+}
+
+/* y[rows][n] = x[rows][k] @ packed^T; y has room for n rounded up to whole panels. */
+static void linear(const float *x, size_t rows, size_t k, const float *packed, size_t n, float *y) {
+    size_t panels = (n + PANEL - 1) / PANEL;
+    product(x, k, rows, k, packed, PANEL, k * PANEL, panels, y, panels * PANEL, 0);
+}
+
+inlined float inverse_rms(const float *x, size_t n, float eps) {
+    vec squares = {0};
+    for (size_t i = 0; i < n; i += LANES) squares += load(x + i) * load(x + i);
+    return 1.0f / sqrtf(sum(squares) / n + eps);
+}
+
+/* y = x normed * weight (NULL: without). x and y may be one. */
+inlined void norm(const float *x, const float *weight, size_t n, float eps, float *y) {
+    float inverse = inverse_rms(x, n, eps);
+    for (size_t i = 0; i < n; i += LANES) {
+        vec scaled = load(x + i) * inverse;
+        if (weight) scaled *= load(weight + i);
+        store(y + i, scaled);
+    }
+}
+
+/* h[rows][n] = gelu_tanh(gate) * up * weight of the row, gate_up: [rows][2 * n], gate first. weights NULL: all one. */
+static void gated(const float *gate_up, const float *weights, size_t rows, size_t n, float *h) {
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < n; i += LANES) {
+            vec gate = load(gate_up + row * 2 * n + i), up = load(gate_up + row * 2 * n + n + i);
+            vec inner = 0.7978845608f * (gate + 0.044715f * gate * gate * gate);
+            vec y = gate / (1.0f + exponential(-2.0f * inner)) * up;
+            if (weights) y *= weights[row];
+            store(h + row * n + i, y);
+        }
+}
+
+/* x [batch * length, hidden] -> q [batch, heads, length, dim], k and v [batch, kv, length, dim], q and k turned by the
+ * angles of their positions: cosines, sines [length, dim]. scratch: CHUNK * (hidden + q, k and v of a row). */
+void midspan_project(const Layer *l, const float *x, int64_t batch, int64_t length, const float *cosines,
+                     const float *sines, float *q, float *k, float *v, float *scratch) {
+    size_t dim = l->head_dim, heads = l->heads + (1 + l->has_value) * l->kv_heads, half = dim / 2;
+    float *normed = scratch, *projected = scratch + CHUNK * l->hidden;
+    for (size_t first = 0; first < (size_t)(batch * length); first += CHUNK) {
+        size_t rows = batch * length - first < CHUNK ? batch * length - first : CHUNK;
+        for (size_t row = 0; row < rows; row++)
+            norm(x + (first + row) * l->hidden, l->input_norm, l->hidden, l->eps, normed + row * l->hidden);
+        linear(normed, rows, l->hidden, l->qkv, heads * dim, projected);
+        for (size_t row = 0; row < rows; row++) {
+            size_t b = (first + row) / length, t = (first + row) % length;
+            float *own = projected + row * heads * dim;
+            for (size_t g = 0; g < (size_t)l->kv_heads; g++) { /* before the keys are turned in place */
+                float *value = own + (l->heads + g + (l->has_value ? l->kv_heads : 0)) * dim;
+                norm(value, NULL, dim, l->eps, v + ((b * l->kv_heads + g) * length + t) * dim);
+            }
+            for (size_t h = 0; h < (size_t)(l->heads + l->kv_heads); h++) {
+                int is_key = h >= (size_t)l->heads;
+                float *one = own + h * dim;
+                float *to = is_key ? k + ((b * l->kv_heads + h - l->heads) * length + t) * dim
+                                   : q + ((b * l->heads + h) * length + t) * dim;
+                norm(one, is_key ? l->k_norm : l->q_norm, dim, l->eps, one);
+                const float *c = cosines + t * dim, *s = sines + t * dim;
+                for (size_t i = 0; i < half; i += LANES) {
+                    vec low = load(one + i), high = load(one + half + i);
+                    store(to + i, low * load(c + i) - high * load(s + i));
+                    store(to + half + i, high * load(c + half + i) + low * load(s + half + i));
+                }
+            }
+        }
+    }
+}
+
+typedef struct {
+    const float *k, *v;       /* [batch, kv, keys, dim], rows contiguous */
+    int64_t keys, batch, head; /* strides in floats; batch 0: one for all */
+} Keys;
+
+/* Softmax(q @ k^T) @ v over the keys of `past` and then of `own`. q: [batch, heads, length, dim]; out: [batch, length,
+ * heads, dim]; visible: bytes [length, all keys], or NULL where everything is. scratch: keys rounded up to whole panels,
+ * times dim + ROWS, and ROWS * dim. */
+void midspan_attend(const float *q, int64_t batch, int64_t heads, int64_t kv_heads, int64_t length, int64_t dim,
+                    const Keys *past, const Keys *own, const uint8_t *visible, float *out, float *scratch) {
+    size_t keys = past->keys + own->keys, panels = (keys + PANEL - 1) / PANEL, shared = heads / kv_heads;
+    float *packed = scratch, *scores = packed + panels * PANEL * dim, *mixed = scores + ROWS * panels * PANEL;
+    for (size_t b = 0; b < (size_t)batch; b++)
+        for (size_t g = 0; g < (size_t)kv_heads; g++) {
+            const float *past_k = past->k + b * past->batch + g * past->head, *past_v = past->v + b * past->batch + g * past->head;
+            const float *own_k = own->k + b * own->batch + g * own->head, *own_v = own->v + b * own->batch + g * own->head;
+            if (keys % PANEL) memset(packed + (panels - 1) * PANEL * dim, 0, PANEL * dim * sizeof(float));
+            for (size_t key = 0; key < keys; key++) {
+                const float *from = key < (size_t)past->keys ? past_k + key * dim : own_k + (key - past->keys) * dim;
+                float *to = packed + key / PANEL * PANEL * dim + key % PANEL;
+                for (size_t i = 0; i < (size_t)dim; i++) to[i * PANEL] = from[i];
+            }
+            size_t rows = shared * length, blocks = (rows + ROWS - 1) / ROWS;
+            const float *queries = q + (b * heads + g * shared) * length * dim;
+            for (size_t block = 0; block < blocks; block++) {
+                size_t start = block * rows / blocks, m = (block + 1) * rows / blocks - start, seen = visible ? 0 : keys;
+                for (size_t i = 0; visible && i < m; i++) {
+                    const uint8_t *sees = visible + (start + i) % length * keys;
+                    size_t last = keys;
+                    while (last > seen && !sees[last - 1]) last--;
+                    seen = last;
+                }
+                size_t used = (seen + PANEL - 1) / PANEL, wide = used * PANEL;
+                strip(queries + start * dim, dim, m, dim, packed, PANEL, dim * PANEL, used, scores, wide, 0);
+                for (size_t i = 0; i < m; i++) {
+                    float *row = scores + i * wide, highest = -INFINITY;
+                    const uint8_t *sees = visible ? visible + (start + i) % length * keys : NULL;
+                    for (size_t j = 0; j < wide; j++) {
+                        if (j >= seen || (sees && !sees[j])) row[j] = -INFINITY;
+                        if (row[j] > highest) highest = row[j];
+                    }
+                    vec total = {0};
+                    for (size_t j = 0; j < wide; j += LANES) {
+                        vec p = exponential(load(row + j) - highest);
+                        store(row + j, p);
+                        total += p;
+                    }
+                    float inverse = 1.0f / sum(total);
+                    for (size_t j = 0; j < wide; j += LANES) store(row + j, load(row + j) * inverse);
+                }
+                size_t before = seen < (size_t)past->keys ? seen : (size_t)past->keys;
+                strip(scores, wide, m, before, past_v, dim, PANEL, dim / PANEL, mixed, dim, 0);
+                strip(scores + before, wide, m, seen - before, own_v, dim, PANEL, dim / PANEL, mixed, dim, 1);
+                for (size_t i = 0; i < m; i++) {
+                    size_t h = g * shared + (start + i) / length, t = (start + i) % length;
+                    memcpy(out + ((b * length + t) * heads + h) * dim, mixed + i * dim, dim * sizeof(float));
+                }
+            }
+        }
+}
+
+/* The weights of a row's top_k experts, zero for the others: of equal ones the first. */
+static void route(const Layer *l, const float *normed, float *scores, float *weights) {
+    float highest = -INFINITY, total = 0;
+    linear(normed, 1, l->hidden, l->router, l->n_experts, scores);
+    for (int64_t e = 0; e < l->n_experts; e++) highest = scores[e] > highest ? scores[e] : highest;
+    for (int64_t e = 0; e < l->n_experts; e++) scores[e] = expf(scores[e] - highest), weights[e] = 0;
+    for (int64_t chosen = 0; chosen < l->top_k; chosen++) {
+        int64_t best = -1;
+        for (int64_t e = 0; e < l->n_experts; e++)
+            if (!weights[e] && (best < 0 || scores[e] > scores[best])) best = e;
+        weights[best] = scores[best];
+        total += scores[best];
+    }
+    for (int64_t e = 0; e < l->n_experts; e++) weights[e] *= l->per_expert_scale[e] / total;
+}
+
+/* What stands behind a layer's attention: out = (r + norm(norm(mlp(r)) + norm(experts(r)))) * scalar, with r = x +
+ * norm(attended @ out^T). x, out [n, hidden]; attended [n, heads * dim]. scratch: `midspan_scratch`. */
+void midspan_finish(const Layer *l, const float *x, const float *attended, int64_t n, float scalar, float *out,
+                    float *scratch) {
+    size_t hidden = l->hidden, wide = l->width > l->expert_width ? l->width : l->expert_width;
+    size_t routes = (l->n_experts + PANEL - 1) / PANEL * PANEL;
+    float *residual = scratch, *unit = residual + CHUNK * hidden, *input = unit + CHUNK * hidden;
+    float *dense = input + CHUNK * hidden, *routed = dense + CHUNK * hidden, *result = routed + CHUNK * hidden;
+    float *gate_up = result + CHUNK * hidden, *h = gate_up + CHUNK * 2 * wide, *weights = h + CHUNK * wide;
+    float *scores = weights + CHUNK * routes;
+    for (size_t first = 0; first < (size_t)n; first += CHUNK) {
+        size_t rows = n - first < CHUNK ? n - first : CHUNK;
+        linear(attended + first * l->heads * l->head_dim, rows, l->heads * l->head_dim, l->out, hidden, result);
+        for (size_t row = 0; row < rows; row++) {
+            float *r = residual + row * hidden, *u = unit + row * hidden, *o = result + row * hidden;
+            norm(o, l->post_attention_norm, hidden, l->eps, o);
+            for (size_t i = 0; i < hidden; i += LANES) store(r + i, load(x + (first + row) * hidden + i) + load(o + i));
+            norm(r, NULL, hidden, l->eps, u);
+            for (size_t i = 0; i < hidden; i += LANES) store(o + i, load(u + i) * load(l->router_scale + i));
+            route(l, o, scores, weights + row * routes);
+            for (size_t i = 0; i < hidden; i += LANES) {
+                store(input + row * hidden + i, load(u + i) * load(l->dense_norm + i));
+                store(routed + row * hidden + i, (vec){0});
+            }
+        }
+        linear(input, rows, hidden, l->gate_up, 2 * l->width, gate_up);
+        gated(gate_up, NULL, rows, l->width, h);
+        linear(h, rows, l->width, l->down, hidden, dense);
+        for (int64_t e = 0; e < l->n_experts; e++) {
+            size_t its[CHUNK], m = 0;
+            float factors[CHUNK];
+            for (size_t row = 0; row < rows; row++) {
+                if (!weights[row * routes + e]) continue;
+                for (size_t i = 0; i < hidden; i += LANES)
+                    store(input + m * hidden + i, load(unit + row * hidden + i) * load(l->experts_norm + i));
+                factors[m] = weights[row * routes + e];
+                its[m++] = row;
+            }
+            if (!m) continue;
+            linear(input, m, hidden, l->experts_gate_up + e * 2 * l->expert_width * hidden, 2 * l->expert_width, gate_up);
+            gated(gate_up, factors, m, l->expert_width, h);
+            linear(h, m, l->expert_width, l->experts_down + e * l->expert_width * hidden, hidden, result);
+            for (size_t i = 0; i < m; i++)
+                for (size_t j = 0; j < hidden; j += LANES)
+                    store(routed + its[i] * hidden + j, load(routed + its[i] * hidden + j) + load(result + i * hidden + j));
+        }
+        for (size_t row = 0; row < rows; row++) {
+            float *d = dense + row * hidden, *e = routed + row * hidden, *r = residual + row * hidden;
+            norm(d, l->post_dense_norm, hidden, l->eps, d);
+            norm(e, l->post_experts_norm, hidden, l->eps, e);
+            for (size_t i = 0; i < hidden; i += LANES) store(d + i, load(d + i) + load(e + i));
+            norm(d, l->post_norm, hidden, l->eps, d);
+            for (size_t i = 0; i < hidden; i += LANES)
+                store(out + (first + row) * hidden + i, (load(r + i) + load(d + i)) * scalar);
+        }
+    }
+}
+
+/* logits[n][vocab] = cap * tanh(hidden @ packed^T / cap); vocab is a multiple of 16. */
+void midspan_head(const float *hidden, int64_t n, int64_t k, const float *packed, int64_t vocab, float cap,
+                  float *logits) {
+    linear(hidden, n, k, packed, vocab, logits);
+    for (int64_t i = 0; i < n * vocab; i += LANES) {
+        vec doubled = load(logits + i) * (2.0f / cap);
+        store(logits + i, cap - 2.0f * cap / (1.0f + exponential(doubled)));
+    }
+}
+
+/* Floats of scratch that a call may use for `keys` keys. */
+int64_t midspan_scratch(const Layer *l, int64_t keys) {
+    int64_t wide = l->width > l->expert_width ? l->width : l->expert_width;
+    int64_t project = CHUNK * (l->hidden + (l->heads + 2 * l->kv_heads) * l->head_dim);
+    int64_t attend = (keys + PANEL) * (l->head_dim + ROWS) + ROWS * l->head_dim;
+    int64_t routes = (l->n_experts + PANEL - 1) / PANEL * PANEL;
+    int64_t finish = CHUNK * (6 * l->hidden + 3 * wide + routes) + routes;
+    int64_t most = project > attend ? project : attend;
+    return most > finish ? most : finish;
+}

@@ -1,0 +1,166 @@
+"""Compiled layers: torch's numbers, whatever rows go together, by every build; and an engine that does without them.
+
+That they compute the network is `test_parity`'s, which takes them for the shape "panels".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from midspan.engine import Engine, InfillRequest
+from midspan.engine.checkpoints import loading
+from midspan.engine.config import NetworkConfig
+from midspan.engine.kernels import native
+from midspan.engine.kernels.native import AVX2, PORTABLE
+from midspan.engine.kernels.target import torch_only
+from midspan.engine.network import Network, grouped_attention
+from torch import Tensor
+
+SOURCE = "def area(width, height):\n    return width * height\n\n\ndef volume(width, height, depth):\n    return "
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(params=[AVX2, PORTABLE])
+def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One build after the other is this processor's."""
+    if request.param == AVX2 and torch.backends.cpu.get_cpu_capability() not in native.BUILDS:
+        pytest.skip("a processor without AVX2")
+    code = native.build(request.param)
+    if code is None:
+        pytest.skip("an installation without a C compiler")
+    monkeypatch.setattr(native, "library", lambda: code)
+
+
+@pytest.fixture
+def network(build: None, tiny_network: Callable[[str], Network]) -> Iterator[Network]:
+    made = tiny_network("panels")
+    made.freeze()
+    yield made
+    made.freeze()
+
+
+def encoded(network: Network, ids: Tensor, *pieces: int) -> Tensor:
+    """Normed hidden [1, T, H] of ids [1, T], read in pieces of so many tokens and then the rest."""
+    cache, hidden, start = network.new_cache(), [], 0
+    for n in (*pieces, ids.shape[1] - sum(pieces)):
+        hidden.append(network.encode(ids[:, start : start + n], cache))
+        start += n
+    return torch.cat(hidden, dim=1)
+
+
+def test_both_modes_and_the_head_give_torchs_numbers(network: Network) -> None:
+    ids, canvas = torch.randint(112, (1, 150)), torch.randint(112, (3, 21))
+    soft, cache = torch.randn(3, 21, 48), network.new_cache()
+
+    def everything() -> tuple[Tensor, Tensor]:
+        cache.truncate(0)
+        prefix = network.encode(ids, cache)
+        return prefix, network.logits(network.denoise(canvas, cache, soft))
+
+    compiled = everything()
+    with torch_only():
+        by_torch = everything()
+    for actual, expected in zip(compiled, by_torch, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-4)
+        assert not torch.equal(actual, expected), "nothing compiled took part"
+
+
+@given(pieces=st.lists(st.integers(1, 40), max_size=4), seed=st.integers(0, 99))
+@settings(max_examples=25)
+def test_a_prefix_read_in_pieces_is_the_same_bit_for_bit(
+    tiny_network: Callable[[str], Network], pieces: list[int], seed: int
+) -> None:
+    if native.library() is None:
+        pytest.skip("an installation without a C compiler")
+    network = tiny_network("panels")
+    with torch.inference_mode():
+        ids = torch.randint(112, (1, sum(pieces) + 70), generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(encoded(network, ids, *pieces), encoded(network, ids))
+
+
+def test_side_by_side_is_the_same_as_alone_bit_for_bit(network: Network) -> None:
+    cache, canvases = network.new_cache(), torch.randint(112, (5, 13))
+    network.encode(torch.randint(112, (1, 60)), cache)
+    together = network.logits(network.denoise(canvases, cache))
+    alone = [network.logits(network.denoise(canvas[None], cache)) for canvas in canvases]
+    assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "length", "n_past", "n_own"), [(4, 2, 7, 33, 0), (2, 2, 1, 16, 1), (6, 1, 50, 0, 50)]
+)
+def test_attention_over_two_segments(
+    network: Network, heads: int, kv_heads: int, length: int, n_past: int, n_own: int
+) -> None:
+    q = torch.randn(2, heads, length, 32)
+    past, own = (torch.randn(2, 1, kv_heads, n_past, 32)), torch.randn(2, 2, kv_heads, n_own, 32)
+    visible = torch.rand(length, n_past + n_own) < 0.5
+    visible[:, -1] = visible[0] = True
+    k, v = torch.cat((past.expand(2, 2, -1, -1, -1), own), dim=3)
+    assert network._native
+    found = network._native.attention(q, (past[0], past[1]), (own[0], own[1]), visible)
+    torch.testing.assert_close(found, grouped_attention(q, k, v, visible), rtol=1e-5, atol=1e-5)
+
+
+def test_scores_far_apart_are_no_numbers_lost(network: Network) -> None:
+    """A softmax' smallest shares vanish, the head's largest logits stay below the cap."""
+    q, k = torch.zeros(1, 1, 1, 16), torch.zeros(1, 1, 3, 16)
+    q[..., 0], k[0, 0, :, 0] = 1.0, torch.tensor([200.0, 0.0, -3e4])
+    v = torch.eye(3, 16).view(1, 1, 3, 16)
+    assert network._native
+    found = network._native.attention(q, (k, v)).flatten()[:3]
+    assert torch.equal(found, torch.tensor([1.0, 0.0, 0.0]))
+    logits = network.logits(torch.randn(4, 48) * 1e6)
+    assert logits.isfinite().all() and logits.abs().max() <= network.config.final_logit_softcapping
+
+
+@pytest.mark.parametrize("why", ["a width that is no whole panel", "too large", "in bfloat16", "no build"])
+def test_what_does_not_fit_is_computed_by_torch(
+    build: None, why: str, tiny_config: Callable[[str], dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tiny_config("small" if why == "a width that is no whole panel" else "panels")
+    network = Network(NetworkConfig.from_hf(root))
+    if why == "too large":
+        monkeypatch.setattr(native, "MOST_WEIGHTS", 1000)
+    if why == "in bfloat16":
+        network = network.to(torch.bfloat16)
+    if why == "no build":
+        monkeypatch.setattr(native, "library", lambda: None)
+    network.freeze()
+    assert network._native is None
+
+
+def test_where_a_gradient_is_wanted_torch_gives_it(build: None, tiny_config: Callable[[str], dict]) -> None:
+    with torch.inference_mode(False):
+        network = Network(NetworkConfig.from_hf(tiny_config("panels")))
+        network.freeze()
+        assert network._native
+        hidden = torch.randn(2, 48, requires_grad=True)
+        network.logits(hidden).sum().backward()
+        assert hidden.grad is not None and hidden.grad.abs().sum() > 0
+
+
+def test_the_bundled_model_says_the_same_with_and_without(build: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "best_dtype", lambda device: torch.float32)
+
+    def fill() -> SimpleNamespace:
+        engine = Engine.load(threads=torch.get_num_threads())
+        assert (engine._network._native is None) == (native.library() is None)
+        found = engine.infill(InfillRequest(SOURCE, "\n", single_line=True))
+        return SimpleNamespace(text=found.text, confidence=found.confidence)
+
+    compiled = fill()
+    monkeypatch.setattr(native, "library", lambda: None)
+    plain = fill()
+    assert compiled.text == plain.text and compiled.text.strip()
+    assert compiled.confidence == pytest.approx(plain.confidence, abs=1e-3)
