@@ -209,7 +209,7 @@ class Network(nn.Module):
         start, end = cache.length, cache.length + length
         padding = 0 if self.dtype == torch.float32 or length <= FEW_ROWS else -length % ROW_BLOCK
         ids = pad(ids, (0, padding))  # rows that see the others and that nothing sees
-        ropes = self._ropes_from(cache.position, length + padding)
+        ropes = self.ropes_from(cache.position, length + padding)
         masks = {window: causal_mask(start, end, window, self.device, padding) for window in self._windows()}
         x, native = self.embed(ids), self._serving()
         for i, layer in enumerate(self.layers):
@@ -230,7 +230,7 @@ class Network(nn.Module):
         slots: a rectangle, so no mask. A cache of batch 1 serves any B. soft: [B, C, H] or None on the first step.
         """
         n_slots = canvas.shape[1]
-        ropes = self._ropes_from(cache.position, n_slots)
+        ropes = self.ropes_from(cache.position, n_slots)
         if use_triton(canvas):
             from .kernels.canvas import past_of  # noqa: PLC0415
             from .kernels.canvas_triton import canvas_triton  # noqa: PLC0415
@@ -270,7 +270,7 @@ class Network(nn.Module):
                 ropes[layer_type] = (angles.cos().to(self.dtype), angles.sin().to(self.dtype))
         return ropes
 
-    def _ropes_from(self, start: int, length: int) -> dict[str, Rope]:
+    def ropes_from(self, start: int, length: int) -> dict[str, Rope]:
         """Those of `length` positions from `start`, out of a table where they are not too far on."""
         if start + length > MOST_POSITIONS:
             return self.ropes(start + torch.arange(length, device=self.device))

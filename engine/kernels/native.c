@@ -198,58 +198,70 @@ void midspan_project(const Layer *l, const float *x, int64_t batch, int64_t leng
 }
 
 typedef struct {
-    const float *k, *v;       /* [batch, kv, keys, dim], rows contiguous */
-    int64_t keys, batch, head; /* strides in floats; batch 0: one for all */
+    const float *k, *v;        /* [batch, kv, keys, dim], rows contiguous */
+    int64_t keys, batch, head; /* the last two are strides in floats; batch 0: one for all */
 } Keys;
 
-/* Softmax(q @ k^T) @ v over the keys of `past` and then of `own`. q: [batch, heads, length, dim]; out: [batch, length,
- * heads, dim]; visible: bytes [length, all keys], or NULL where everything is. scratch: keys rounded up to whole panels,
- * times dim + ROWS, and ROWS * dim. */
+/* Keys [n][dim] as columns `from` and on of the panels. */
+static void pack_keys(const float *k, size_t n, size_t dim, size_t from, float *packed) {
+    for (size_t key = 0; key < n; key++) {
+        float *to = packed + (from + key) / PANEL * PANEL * dim + (from + key) % PANEL;
+        for (size_t i = 0; i < dim; i++) to[i * PANEL] = k[key * dim + i];
+    }
+}
+
+/* How many keys at the front hold all that the row sees. */
+static size_t reach(const uint8_t *sees, size_t keys) {
+    while (keys && !sees[keys - 1]) keys--;
+    return keys;
+}
+
+/* The first `seen` scores of a row, and of those the ones it sees (NULL: all), as shares of 1; zeros up to `wide`. */
+static void softmax(float *row, const uint8_t *sees, size_t seen, size_t wide) {
+    float highest = -INFINITY;
+    for (size_t j = 0; j < wide; j++) {
+        if (j >= seen || (sees && !sees[j])) row[j] = -INFINITY;
+        if (row[j] > highest) highest = row[j];
+    }
+    vec total = {0};
+    for (size_t j = 0; j < wide; j += LANES) {
+        vec share = exponential(load(row + j) - highest);
+        store(row + j, share);
+        total += share;
+    }
+    float inverse = 1.0f / sum(total);
+    for (size_t j = 0; j < wide; j += LANES) store(row + j, load(row + j) * inverse);
+}
+
+/* Softmax(q @ [past k; own k]^T) @ [past v; own v]. q: [batch, heads, length, dim]; out: [batch, length, heads, dim];
+ * visible: bytes [length, all keys], not zero where a query sees a key; NULL: everywhere. scratch: keys rounded up to
+ * whole panels, times dim + ROWS, and ROWS * dim. */
 void midspan_attend(const float *q, int64_t batch, int64_t heads, int64_t kv_heads, int64_t length, int64_t dim,
                     const Keys *past, const Keys *own, const uint8_t *visible, float *out, float *scratch) {
     size_t keys = past->keys + own->keys, panels = (keys + PANEL - 1) / PANEL, shared = heads / kv_heads;
+    size_t rows = shared * length, blocks = (rows + ROWS - 1) / ROWS;
     float *packed = scratch, *scores = packed + panels * PANEL * dim, *mixed = scores + ROWS * panels * PANEL;
+    memset(packed + (panels - 1) * PANEL * dim, 0, PANEL * dim * sizeof(float)); /* it may not be full */
     for (size_t b = 0; b < (size_t)batch; b++)
         for (size_t g = 0; g < (size_t)kv_heads; g++) {
-            const float *past_k = past->k + b * past->batch + g * past->head, *past_v = past->v + b * past->batch + g * past->head;
-            const float *own_k = own->k + b * own->batch + g * own->head, *own_v = own->v + b * own->batch + g * own->head;
-            if (keys % PANEL) memset(packed + (panels - 1) * PANEL * dim, 0, PANEL * dim * sizeof(float));
-            for (size_t key = 0; key < keys; key++) {
-                const float *from = key < (size_t)past->keys ? past_k + key * dim : own_k + (key - past->keys) * dim;
-                float *to = packed + key / PANEL * PANEL * dim + key % PANEL;
-                for (size_t i = 0; i < (size_t)dim; i++) to[i * PANEL] = from[i];
-            }
-            size_t rows = shared * length, blocks = (rows + ROWS - 1) / ROWS;
+            size_t at = b * past->batch + g * past->head, own_at = b * own->batch + g * own->head;
             const float *queries = q + (b * heads + g * shared) * length * dim;
+            pack_keys(past->k + at, past->keys, dim, 0, packed);
+            pack_keys(own->k + own_at, own->keys, dim, past->keys, packed);
             for (size_t block = 0; block < blocks; block++) {
-                size_t start = block * rows / blocks, m = (block + 1) * rows / blocks - start, seen = visible ? 0 : keys;
+                size_t start = block * rows / blocks, m = (block + 1) * rows / blocks - start;
+                size_t seen = visible ? 0 : keys;
                 for (size_t i = 0; visible && i < m; i++) {
-                    const uint8_t *sees = visible + (start + i) % length * keys;
-                    size_t last = keys;
-                    while (last > seen && !sees[last - 1]) last--;
-                    seen = last;
+                    size_t own_reach = reach(visible + (start + i) % length * keys, keys);
+                    if (own_reach > seen) seen = own_reach;
                 }
                 size_t used = (seen + PANEL - 1) / PANEL, wide = used * PANEL;
                 strip(queries + start * dim, dim, m, dim, packed, PANEL, dim * PANEL, used, scores, wide, 0);
-                for (size_t i = 0; i < m; i++) {
-                    float *row = scores + i * wide, highest = -INFINITY;
-                    const uint8_t *sees = visible ? visible + (start + i) % length * keys : NULL;
-                    for (size_t j = 0; j < wide; j++) {
-                        if (j >= seen || (sees && !sees[j])) row[j] = -INFINITY;
-                        if (row[j] > highest) highest = row[j];
-                    }
-                    vec total = {0};
-                    for (size_t j = 0; j < wide; j += LANES) {
-                        vec p = exponential(load(row + j) - highest);
-                        store(row + j, p);
-                        total += p;
-                    }
-                    float inverse = 1.0f / sum(total);
-                    for (size_t j = 0; j < wide; j += LANES) store(row + j, load(row + j) * inverse);
-                }
+                for (size_t i = 0; i < m; i++)
+                    softmax(scores + i * wide, visible ? visible + (start + i) % length * keys : NULL, seen, wide);
                 size_t before = seen < (size_t)past->keys ? seen : (size_t)past->keys;
-                strip(scores, wide, m, before, past_v, dim, PANEL, dim / PANEL, mixed, dim, 0);
-                strip(scores + before, wide, m, seen - before, own_v, dim, PANEL, dim / PANEL, mixed, dim, 1);
+                strip(scores, wide, m, before, past->v + at, dim, PANEL, dim / PANEL, mixed, dim, 0);
+                strip(scores + before, wide, m, seen - before, own->v + own_at, dim, PANEL, dim / PANEL, mixed, dim, 1);
                 for (size_t i = 0; i < m; i++) {
                     size_t h = g * shared + (start + i) / length, t = (start + i) % length;
                     memcpy(out + ((b * length + t) * heads + h) * dim, mixed + i * dim, dim * sizeof(float));
@@ -263,7 +275,10 @@ static void route(const Layer *l, const float *normed, float *scores, float *wei
     float highest = -INFINITY, total = 0;
     linear(normed, 1, l->hidden, l->router, l->n_experts, scores);
     for (int64_t e = 0; e < l->n_experts; e++) highest = scores[e] > highest ? scores[e] : highest;
-    for (int64_t e = 0; e < l->n_experts; e++) scores[e] = expf(scores[e] - highest), weights[e] = 0;
+    for (int64_t e = 0; e < l->n_experts; e += LANES) {
+        store(scores + e, exponential(load(scores + e) - highest));
+        store(weights + e, (vec){0});
+    }
     for (int64_t chosen = 0; chosen < l->top_k; chosen++) {
         int64_t best = -1;
         for (int64_t e = 0; e < l->n_experts; e++)
@@ -313,12 +328,14 @@ void midspan_finish(const Layer *l, const float *x, const float *attended, int64
                 its[m++] = row;
             }
             if (!m) continue;
-            linear(input, m, hidden, l->experts_gate_up + e * 2 * l->expert_width * hidden, 2 * l->expert_width, gate_up);
-            gated(gate_up, factors, m, l->expert_width, h);
-            linear(h, m, l->expert_width, l->experts_down + e * l->expert_width * hidden, hidden, result);
-            for (size_t i = 0; i < m; i++)
-                for (size_t j = 0; j < hidden; j += LANES)
-                    store(routed + its[i] * hidden + j, load(routed + its[i] * hidden + j) + load(result + i * hidden + j));
+            size_t width = l->expert_width;
+            linear(input, m, hidden, l->experts_gate_up + e * 2 * width * hidden, 2 * width, gate_up);
+            gated(gate_up, factors, m, width, h);
+            linear(h, m, width, l->experts_down + e * width * hidden, hidden, result);
+            for (size_t i = 0; i < m; i++) {
+                float *to = routed + its[i] * hidden, *from = result + i * hidden;
+                for (size_t j = 0; j < hidden; j += LANES) store(to + j, load(to + j) + load(from + j));
+            }
         }
         for (size_t row = 0; row < rows; row++) {
             float *d = dense + row * hidden, *e = routed + row * hidden, *r = residual + row * hidden;

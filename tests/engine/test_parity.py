@@ -262,3 +262,12 @@ def test_rotary_frequencies(pair: Pair) -> None:
         expected_cos, expected_sin = rotary(torch.empty(0), positions[None], layer_type)
         assert torch.equal(cos, expected_cos[0]) and torch.equal(sin, expected_sin[0]), layer_type
     assert set(pair.network.ropes(positions)) == {SLIDING, FULL}
+
+
+@pytest.mark.parametrize("start", [0, 1, 500, 1000, 4000, 4096, 100_000])
+def test_rotations_out_of_the_table_are_those_of_their_positions(pair: Pair, start: int) -> None:
+    for length in (1, 30, 200):
+        kept, made = pair.network.ropes_from(start, length), pair.network.ropes(start + torch.arange(length))
+        assert kept.keys() == made.keys()
+        for layer_type, (cos, sin) in made.items():
+            torch.testing.assert_close(kept[layer_type], (cos, sin), rtol=0, atol=1e-6)

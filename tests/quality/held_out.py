@@ -154,7 +154,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="another one cuts other gaps")
     parser.add_argument("--languages", nargs="+", default=list(dict.fromkeys(g.language for g in GAPS)))
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-write", action="store_true")
     args = parser.parse_args()
     console = Console()
