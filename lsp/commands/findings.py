@@ -135,7 +135,10 @@ def _devices(wanted: str) -> Iterator[Finding]:
                 "pip install 'midspan[gpu]': without triton a GPU runs at a fraction of its speed",
             )
         elif used and each.name == "cpu" and each.dtype == "float32" and native.library() is None:
-            advice = "with a C compiler at hand, install midspan anew: compiled layers fill more than twice as fast"
+            state, advice = (
+                "warning",
+                "install a C compiler and midspan anew: layers that are not compiled take two to four times as long",
+            )
         elif not used and each.name != "cpu" and wanted == "cpu":
             advice = f"to use it, set `device` to `auto` or `{each.name}` (here: --device {each.name})"
         yield Finding("device", state, says, advice, asdict(each) | {"used": used})

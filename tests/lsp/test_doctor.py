@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from midspan.engine import Engine
-from midspan.engine.checkpoints import loading, plan
+from midspan.engine.checkpoints import device, loading, plan
 from midspan.engine.checkpoints.device import best_dtype
+from midspan.engine.kernels import native
 from midspan.grammars import languages
 from midspan.lsp.commands import findings
 from midspan.lsp.commands.doctor import doctor
@@ -163,3 +164,13 @@ def test_an_installation_without_a_model_says_what_to_do(monkeypatch: pytest.Mon
     monkeypatch.setattr(loading.resources, "files", lambda package: tmp_path)
     told = found()["model"]
     assert told.state == "problem" and "no bundled model" in told.says and told.advice == "reinstall midspan"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_where_nothing_was_compiled_it_says_what_that_costs(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "best_dtype", lambda _: dtype)
+    monkeypatch.setattr(native, "library", lambda: None)
+    told = found()["device"]
+    assert (told.state == "warning" and "C compiler" in told.advice) == (dtype == torch.float32)
