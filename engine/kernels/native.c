@@ -46,12 +46,12 @@ inlined float sum(vec v) {
     return total;
 }
 
-/* e^x, zero below -87; Cephes' expf: the exponent apart, a polynomial for the rest. */
+/* e^x, zero up to -87, NaN of NaN; Cephes' expf: the exponent apart, a polynomial for the rest. */
 inlined vec exponential(vec x) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    ivec alive = x > -87.0f;
-    x = either(alive, x, splat(-87.0f));
-    x = either(x < 88.0f, x, splat(88.0f));
+    ivec nothing = x <= -87.0f;
+    x = either(nothing, splat(-87.0f), x);
+    x = either(x > 88.0f, splat(88.0f), x);
     vec shifted = x * 1.44269504f + magic;
     vec n = shifted - magic;
     x = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -63,7 +63,7 @@ inlined vec exponential(vec x) {
     y = y * x + 5.0000001201e-1f;
     y = y * x * x + x + 1.0f;
     ivec scale = ((ivec)shifted - (ivec)splat(magic) + 127) << 23;
-    return (vec)((ivec)(y * (vec)scale) & alive);
+    return (vec)((ivec)(y * (vec)scale) & ~nothing);
 }
 
 /* y[m][panels * 16] (+)= x[m][k] @ b, where column c of panel p at step i is b[p * stride + i * ldb + c]. */

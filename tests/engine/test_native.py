@@ -124,6 +124,18 @@ def test_scores_far_apart_are_no_numbers_lost(network: Network) -> None:
     assert logits.isfinite().all() and logits.abs().max() <= network.config.final_logit_softcapping
 
 
+def test_what_is_no_number_stays_none(network: Network) -> None:
+    """The engine tells by it that a model is broken."""
+    hidden, q, k = torch.randn(2, 48), torch.randn(1, 2, 3, 16), torch.randn(1, 2, 5, 16)
+    hidden[1, 7] = q[0, 1, 2, 3] = torch.nan
+    assert network._native
+    assert network.logits(hidden).isnan().all(1).tolist() == [False, True]
+    assert network._native.attention(q, (k, k)).isnan().all(3).nonzero().tolist() == [[0, 1, 2]]
+    still = torch.zeros(1, 16)
+    x = network._native.layer(0, torch.full((1, 1, 48), torch.nan), (still, still), lambda q, k, v: q, torch.ones(1))
+    assert x.isnan().all()
+
+
 @pytest.mark.parametrize("why", ["a width that is no whole panel", "too large", "in bfloat16", "no build"])
 def test_what_does_not_fit_is_computed_by_torch(
     build: None, why: str, tiny_config: Callable[[str], dict], monkeypatch: pytest.MonkeyPatch
