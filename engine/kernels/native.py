@@ -97,6 +97,7 @@ class Native:
         self._code = code
         self._kept: list[Tensor] = []  # what the structures point to
         self._layers = [self._layer(network, i) for i in range(network.config.num_hidden_layers)]
+        self._widest = max(self._layers, key=lambda layer: layer.head_dim)
         self._head = self._pack(network.embed_tokens.weight)
         self._scratch = torch.empty(0)
 
@@ -117,6 +118,7 @@ class Native:
         q = x.new_empty(batch, layer.heads, length, layer.head_dim)
         k, v = x.new_empty(2, batch, layer.kv_heads, length, layer.head_dim)
         cosines, sines = (each.contiguous() for each in rope)
+        assert cosines.shape == sines.shape == (length, layer.head_dim) and x.dtype == torch.float32
         self._code.midspan_project(
             layer, x.data_ptr(), batch, length, cosines.data_ptr(), sines.data_ptr(),
             q.data_ptr(), k.data_ptr(), v.data_ptr(), self._room(layer),
@@ -134,13 +136,14 @@ class Native:
         where a query sees a key, None where all do. Returns [B, heads, T, D].
         """
         batch, heads, length, dim = q.shape
-        q, layer = q.contiguous(), self._layers[0]
+        q = q.contiguous()
         out = q.new_empty(batch, length, heads, dim)
         n_keys = past[0].shape[2] + (own[0].shape[2] if own else 0)
+        assert visible is None or visible.shape == (length, n_keys)
         visible = None if visible is None else visible.contiguous()
         self._code.midspan_attend(
             q.data_ptr(), batch, heads, past[0].shape[1], length, dim, _keys(past), _keys(own) if own else _Keys(),
-            None if visible is None else visible.data_ptr(), out.data_ptr(), self._room(layer, n_keys),
+            None if visible is None else visible.data_ptr(), out.data_ptr(), self._room(self._widest, n_keys),
         )  # fmt: skip
         return out.transpose(1, 2)
 
