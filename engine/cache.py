@@ -59,15 +59,20 @@ class KVCache:
         `length` itself moves only in `advance`, once every layer has been written.
         """
         start, end = self.length, self.length + k.shape[2]
-        buffer = self._buffers[layer_idx]
-        if buffer.shape[3] < end:
-            capacity = -(-end // GROWTH) * GROWTH
-            grown = buffer.new_empty(*buffer.shape[:3], capacity, buffer.shape[4])
-            grown[:, :, :, :start] = buffer[:, :, :, :start]
-            self._buffers[layer_idx] = buffer = grown
+        buffer = self.room(layer_idx, k.shape[2])
         buffer[0, :, :, start:end] = k
         buffer[1, :, :, start:end] = v
         return buffer[0, :, :, :end], buffer[1, :, :, :end]
+
+    def room(self, layer_idx: int, n_tokens: int) -> Tensor:
+        """A layer's K and V, [2, B, kv, capacity, D]: `length` tokens are in use, and `n_tokens` more fit in."""
+        end, buffer = self.length + n_tokens, self._buffers[layer_idx]
+        if buffer.shape[3] < end:
+            capacity = -(-end // GROWTH) * GROWTH
+            grown = buffer.new_empty(*buffer.shape[:3], capacity, buffer.shape[4])
+            grown[:, :, :, : self.length] = buffer[:, :, :, : self.length]
+            self._buffers[layer_idx] = buffer = grown
+        return buffer
 
     def fork(self, batch: int, length: int) -> KVCache:
         """A cache of `batch` copies of the first `length` tokens (this one has batch 1), to be extended on its own."""

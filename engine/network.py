@@ -9,7 +9,6 @@ means or which canvas slots are pinned.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -206,20 +205,22 @@ class Network(nn.Module):
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
         """Causal pass over ids [B, T] behind what `cache` holds; appends to it. Returns normed hidden [B, T, H]."""
         length = ids.shape[1]
+        if native := self._serving():
+            return native.encode(self.embed(ids), cache, self.ropes_from(cache.position, length))
         start, end = cache.length, cache.length + length
         padding = 0 if self.dtype == torch.float32 or length <= FEW_ROWS else -length % ROW_BLOCK
         ids = pad(ids, (0, padding))  # rows that see the others and that nothing sees
         ropes = self.ropes_from(cache.position, length + padding)
         masks = {window: causal_mask(start, end, window, self.device, padding) for window in self._windows()}
-        x, native = self.embed(ids), self._serving()
+        x = self.embed(ids)
         for i, layer in enumerate(self.layers):
             mask = masks[self.config.attention(i).window]
 
             def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i, mask: Tensor | None = mask) -> Tensor:
                 k, v = cache.append(i, k[:, :, :length], v[:, :, :length])
-                return native.attention(q, (k, v), visible=mask) if native else grouped_attention(q, k, v, mask)
+                return grouped_attention(q, k, v, mask)
 
-            x = self._run(i, native)(x, ropes[self.config.layer_types[i]], attend, layer.encoder_layer_scalar)
+            x = layer(x, ropes[self.config.layer_types[i]], attend, layer.encoder_layer_scalar)
         cache.advance(length)
         return self.norm(x[:, :length])
 
@@ -237,20 +238,20 @@ class Network(nn.Module):
 
             whole = torch.full(canvas.shape[:1], n_slots, dtype=torch.int32, device=self.device)
             return canvas_triton(self, canvas, past_of(cache, self.config, ropes, self.device), soft, whole)
-        x, native = self.self_conditioning.condition(self.embed(canvas), soft), self._serving()
+        x = self.self_conditioning.condition(self.embed(canvas), soft)
+        if native := self._serving():
+            return native.denoise(x, cache, ropes)
         for i, layer in enumerate(self.layers):
             window = self.config.attention(i).window
 
             def attend(q: Tensor, k: Tensor, v: Tensor, i: int = i, window: int | None = window) -> Tensor:
                 past_k, past_v = cache.read(i, None if window is None else window - 1)
-                if native:
-                    return native.attention(q, (past_k, past_v), (k, v))
                 past = (q.shape[0], -1, -1, -1)
                 k = torch.cat((past_k.expand(past), k), dim=2)
                 v = torch.cat((past_v.expand(past), v), dim=2)
                 return grouped_attention(q, k, v, None)
 
-            x = self._run(i, native)(x, ropes[self.config.layer_types[i]], attend, layer.layer_scalar)
+            x = layer(x, ropes[self.config.layer_types[i]], attend, layer.layer_scalar)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -284,10 +285,6 @@ class Network(nn.Module):
 
     def _serving(self) -> Native | None:
         return self._native if self._native and self._native.serves() else None
-
-    def _run(self, i: int, native: Native | None) -> Callable[..., Tensor]:
-        """Layer i's forward pass, compiled or not."""
-        return partial(native.layer, i) if native else self.layers[i]
 
     def _windows(self) -> set[int | None]:
         return {self.config.attention(i).window for i in range(self.config.num_hidden_layers)}

@@ -1,7 +1,7 @@
-/* A layer of the network on one core, in float32: what `native.py` binds and holds to the torch forms.
+/* The network's layers on one core, in float32: what `native.py` binds and tests hold to the torch forms.
  *
  * Between a short canvas and the processor stands mostly the calling of a hundred small operations per layer, so here
- * a layer is three calls. Every element of a product is summed by itself, from the first term to the last, whatever
+ * all layers are one call. Every element of a product is summed by itself, from the first term to the last, whatever
  * stands beside it: a row's result does not depend on the rows that it came with.
  *
  * Rows are contiguous. A weight [n, k] is packed as panels of 16 of its rows, [n / 16][k][16], padded with zeros.
@@ -20,7 +20,7 @@
 #endif
 #define PANEL 16
 #define WIDTH (PANEL / LANES)
-#define CHUNK 64 /* rows that pass through a layer's second half together, so that they stay in the cache */
+#define CHUNK 64 /* rows that pass through half a layer together, so that they stay in the processor's cache */
 #define inlined static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -162,45 +162,47 @@ static void gated(const float *gate_up, const float *weights, size_t rows, size_
         }
 }
 
-/* x [batch * length, hidden] -> q [batch, heads, length, dim], k and v [batch, kv, length, dim], q and k turned by the
- * angles of their positions: cosines, sines [length, dim]. scratch: CHUNK * (hidden + q, k and v of a row). */
-void midspan_project(const Layer *l, const float *x, int64_t batch, int64_t length, const float *cosines,
-                     const float *sines, float *q, float *k, float *v, float *scratch) {
-    size_t dim = l->head_dim, heads = l->heads + (1 + l->has_value) * l->kv_heads, half = dim / 2;
+/* Keys and values [batch, kv, n, dim] of n tokens, a head's rows contiguous. batch, head: strides in floats; batch 0:
+ * one for all. */
+typedef struct {
+    float *k, *v;
+    int64_t n, batch, head;
+} Keys;
+
+/* x [batch * length, hidden] -> q [batch, heads, length, dim] and, behind the n tokens of `to`, their keys and values;
+ * q and k turned by the angles of their positions: cosines, sines [length, dim]. scratch: of CHUNK rows what is normed,
+ * q, k and v. */
+static void project(const Layer *l, const float *x, size_t batch, size_t length, const float *cosines,
+                    const float *sines, float *q, const Keys *to, float *scratch) {
+    size_t dim = l->head_dim, half = dim / 2, kv = l->kv_heads, heads = l->heads + (1 + l->has_value) * kv;
     float *normed = scratch, *projected = scratch + CHUNK * l->hidden;
-    for (size_t first = 0; first < (size_t)(batch * length); first += CHUNK) {
+    for (size_t first = 0; first < batch * length; first += CHUNK) {
         size_t rows = batch * length - first < CHUNK ? batch * length - first : CHUNK;
         for (size_t row = 0; row < rows; row++)
             norm(x + (first + row) * l->hidden, l->input_norm, l->hidden, l->eps, normed + row * l->hidden);
         linear(normed, rows, l->hidden, l->qkv, heads * dim, projected);
         for (size_t row = 0; row < rows; row++) {
             size_t b = (first + row) / length, t = (first + row) % length;
-            float *own = projected + row * heads * dim;
-            for (size_t g = 0; g < (size_t)l->kv_heads; g++) { /* before the keys are turned in place */
-                float *value = own + (l->heads + g + (l->has_value ? l->kv_heads : 0)) * dim;
-                norm(value, NULL, dim, l->eps, v + ((b * l->kv_heads + g) * length + t) * dim);
-            }
-            for (size_t h = 0; h < (size_t)(l->heads + l->kv_heads); h++) {
+            size_t at = b * to->batch + (to->n + t) * dim;
+            float *own = projected + row * heads * dim, *values = own + (l->heads + (l->has_value ? kv : 0)) * dim;
+            for (size_t g = 0; g < kv; g++) /* first: they may be the keys, before those are normed and turned */
+                norm(values + g * dim, NULL, dim, l->eps, to->v + at + g * to->head);
+            for (size_t h = 0; h < l->heads + kv; h++) {
                 int is_key = h >= (size_t)l->heads;
-                float *one = own + h * dim;
-                float *to = is_key ? k + ((b * l->kv_heads + h - l->heads) * length + t) * dim
-                                   : q + ((b * l->heads + h) * length + t) * dim;
-                norm(one, is_key ? l->k_norm : l->q_norm, dim, l->eps, one);
                 const float *c = cosines + t * dim, *s = sines + t * dim;
+                float *one = own + h * dim;
+                float *query = q + ((b * l->heads + h) * length + t) * dim;
+                float *turned = is_key ? to->k + at + (h - l->heads) * to->head : query;
+                norm(one, is_key ? l->k_norm : l->q_norm, dim, l->eps, one);
                 for (size_t i = 0; i < half; i += LANES) {
                     vec low = load(one + i), high = load(one + half + i);
-                    store(to + i, low * load(c + i) - high * load(s + i));
-                    store(to + half + i, high * load(c + half + i) + low * load(s + half + i));
+                    store(turned + i, low * load(c + i) - high * load(s + i));
+                    store(turned + half + i, high * load(c + half + i) + low * load(s + half + i));
                 }
             }
         }
     }
 }
-
-typedef struct {
-    const float *k, *v;        /* [batch, kv, keys, dim], rows contiguous */
-    int64_t keys, batch, head; /* the last two are strides in floats; batch 0: one for all */
-} Keys;
 
 /* Keys [n][dim] as columns `from` and on of the panels. */
 static void pack_keys(const float *k, size_t n, size_t dim, size_t from, float *packed) {
@@ -210,19 +212,12 @@ static void pack_keys(const float *k, size_t n, size_t dim, size_t from, float *
     }
 }
 
-/* How many keys at the front hold all that the row sees. */
-static size_t reach(const uint8_t *sees, size_t keys) {
-    while (keys && !sees[keys - 1]) keys--;
-    return keys;
-}
-
-/* The first `seen` scores of a row, and of those the ones it sees (NULL: all), as shares of 1; zeros up to `wide`. */
-static void softmax(float *row, const uint8_t *sees, size_t seen, size_t wide) {
+/* A row's scores from `first` up to `last` as shares of 1; zeros before and behind, up to `wide`. */
+static void softmax(float *row, size_t first, size_t last, size_t wide) {
     float highest = -INFINITY;
-    for (size_t j = 0; j < wide; j++) {
-        if (j >= seen || (sees && !sees[j])) row[j] = -INFINITY;
-        if (row[j] > highest) highest = row[j];
-    }
+    for (size_t j = 0; j < first; j++) row[j] = -INFINITY;
+    for (size_t j = last; j < wide; j++) row[j] = -INFINITY;
+    for (size_t j = first; j < last; j++) highest = row[j] > highest ? row[j] : highest;
     vec total = {0};
     for (size_t j = 0; j < wide; j += LANES) {
         vec share = exponential(load(row + j) - highest);
@@ -233,38 +228,37 @@ static void softmax(float *row, const uint8_t *sees, size_t seen, size_t wide) {
     for (size_t j = 0; j < wide; j += LANES) store(row + j, load(row + j) * inverse);
 }
 
-/* Softmax(q @ [past k; own k]^T) @ [past v; own v]. q: [batch, heads, length, dim]; out: [batch, length, heads, dim];
- * visible: bytes [length, all keys], not zero where a query sees a key; NULL: everywhere. scratch: keys rounded up to
- * whole panels, times dim + ROWS, and ROWS * dim. */
-void midspan_attend(const float *q, int64_t batch, int64_t heads, int64_t kv_heads, int64_t length, int64_t dim,
-                    const Keys *past, const Keys *own, const uint8_t *visible, float *out, float *scratch) {
-    size_t keys = past->keys + own->keys, panels = (keys + PANEL - 1) / PANEL, shared = heads / kv_heads;
-    size_t rows = shared * length, blocks = (rows + ROWS - 1) / ROWS;
+/* Softmax(q @ [past k; own k]^T) @ [past v; own v]: q [batch, heads, length, dim] -> out [batch, length, heads, dim].
+ * causal: the queries are the last of the keys; each sees itself and those before it, `window` in all (0: any number).
+ * Else each sees everything. scratch: keys rounded up to whole panels, times dim + ROWS, and ROWS * dim. */
+static void attend(const Layer *l, const float *q, size_t batch, size_t length, const Keys *past, const Keys *own,
+                   int causal, size_t window, float *out, float *scratch) {
+    size_t dim = l->head_dim, shared = l->heads / l->kv_heads, keys = past->n + own->n;
+    size_t panels = (keys + PANEL - 1) / PANEL, rows = shared * length, blocks = (rows + ROWS - 1) / ROWS;
     float *packed = scratch, *scores = packed + panels * PANEL * dim, *mixed = scores + ROWS * panels * PANEL;
     memset(packed + (panels - 1) * PANEL * dim, 0, PANEL * dim * sizeof(float)); /* it may not be full */
-    for (size_t b = 0; b < (size_t)batch; b++)
-        for (size_t g = 0; g < (size_t)kv_heads; g++) {
+    for (size_t b = 0; b < batch; b++)
+        for (size_t g = 0; g < (size_t)l->kv_heads; g++) {
             size_t at = b * past->batch + g * past->head, own_at = b * own->batch + g * own->head;
-            const float *queries = q + (b * heads + g * shared) * length * dim;
-            pack_keys(past->k + at, past->keys, dim, 0, packed);
-            pack_keys(own->k + own_at, own->keys, dim, past->keys, packed);
+            const float *queries = q + (b * l->heads + g * shared) * length * dim;
+            pack_keys(past->k + at, past->n, dim, 0, packed);
+            if (own->n) pack_keys(own->k + own_at, own->n, dim, past->n, packed);
             for (size_t block = 0; block < blocks; block++) {
-                size_t start = block * rows / blocks, m = (block + 1) * rows / blocks - start;
-                size_t seen = visible ? 0 : keys;
-                for (size_t i = 0; visible && i < m; i++) {
-                    size_t own_reach = reach(visible + (start + i) % length * keys, keys);
-                    if (own_reach > seen) seen = own_reach;
+                size_t start = block * rows / blocks, m = (block + 1) * rows / blocks - start, most = 0;
+                size_t first[ROWS], last[ROWS];
+                for (size_t i = 0; i < m; i++) {
+                    last[i] = causal ? keys - length + (start + i) % length + 1 : keys;
+                    first[i] = window && last[i] > window ? last[i] - window : 0;
+                    most = last[i] > most ? last[i] : most;
                 }
-                size_t used = (seen + PANEL - 1) / PANEL, wide = used * PANEL;
+                size_t used = (most + PANEL - 1) / PANEL, wide = used * PANEL, behind = causal ? 0 : own->n;
                 strip(queries + start * dim, dim, m, dim, packed, PANEL, dim * PANEL, used, scores, wide, 0);
-                for (size_t i = 0; i < m; i++)
-                    softmax(scores + i * wide, visible ? visible + (start + i) % length * keys : NULL, seen, wide);
-                size_t before = seen < (size_t)past->keys ? seen : (size_t)past->keys;
-                strip(scores, wide, m, before, past->v + at, dim, PANEL, dim / PANEL, mixed, dim, 0);
-                strip(scores + before, wide, m, seen - before, own->v + own_at, dim, PANEL, dim / PANEL, mixed, dim, 1);
+                for (size_t i = 0; i < m; i++) softmax(scores + i * wide, first[i], last[i], wide);
+                strip(scores, wide, m, most - behind, past->v + at, dim, PANEL, dim / PANEL, mixed, dim, 0);
+                strip(scores + most - behind, wide, m, behind, own->v + own_at, dim, PANEL, dim / PANEL, mixed, dim, 1);
                 for (size_t i = 0; i < m; i++) {
                     size_t h = g * shared + (start + i) / length, t = (start + i) % length;
-                    memcpy(out + ((b * length + t) * heads + h) * dim, mixed + i * dim, dim * sizeof(float));
+                    memcpy(out + ((b * length + t) * l->heads + h) * dim, mixed + i * dim, dim * sizeof(float));
                 }
             }
         }
@@ -289,17 +283,16 @@ static void route(const Layer *l, const float *normed, float *scores, float *wei
     for (int64_t e = 0; e < l->n_experts; e++) weights[e] *= l->per_expert_scale[e] / total;
 }
 
-/* What stands behind a layer's attention: out = (r + norm(norm(mlp(r)) + norm(experts(r)))) * scalar, with r = x +
- * norm(attended @ out^T). x, out [n, hidden]; attended [n, heads * dim]. scratch: `midspan_scratch`. */
-void midspan_finish(const Layer *l, const float *x, const float *attended, int64_t n, float scalar, float *out,
-                    float *scratch) {
+/* What stands behind a layer's attention: x = (r + norm(norm(mlp(r)) + norm(experts(r)))) * scalar, where r = x +
+ * norm(attended @ out^T). x [n, hidden]; attended [n, heads * dim]. scratch: `midspan_scratch`. */
+static void finish(const Layer *l, float *x, const float *attended, size_t n, float scalar, float *scratch) {
     size_t hidden = l->hidden, wide = l->width > l->expert_width ? l->width : l->expert_width;
     size_t routes = (l->n_experts + PANEL - 1) / PANEL * PANEL;
     float *residual = scratch, *unit = residual + CHUNK * hidden, *input = unit + CHUNK * hidden;
     float *dense = input + CHUNK * hidden, *routed = dense + CHUNK * hidden, *result = routed + CHUNK * hidden;
     float *gate_up = result + CHUNK * hidden, *h = gate_up + CHUNK * 2 * wide, *weights = h + CHUNK * wide;
     float *scores = weights + CHUNK * routes;
-    for (size_t first = 0; first < (size_t)n; first += CHUNK) {
+    for (size_t first = 0; first < n; first += CHUNK) {
         size_t rows = n - first < CHUNK ? n - first : CHUNK;
         linear(attended + first * l->heads * l->head_dim, rows, l->heads * l->head_dim, l->out, hidden, result);
         for (size_t row = 0; row < rows; row++) {
@@ -344,8 +337,54 @@ void midspan_finish(const Layer *l, const float *x, const float *attended, int64
             for (size_t i = 0; i < hidden; i += LANES) store(d + i, load(d + i) + load(e + i));
             norm(d, l->post_norm, hidden, l->eps, d);
             for (size_t i = 0; i < hidden; i += LANES)
-                store(out + (first + row) * hidden + i, (load(r + i) + load(d + i)) * scalar);
+                store(x + (first + row) * hidden + i, (load(r + i) + load(d + i)) * scalar);
         }
+    }
+}
+
+/* A layer where it is used. past: what the cache holds, in a causal pass with room for `length` tokens more; window: as
+ * in `attend`; cosines, sines [length, dim]; scalar: what the layer's result is multiplied by. */
+typedef struct {
+    const Layer *layer;
+    Keys past;
+    int64_t window;
+    const float *cosines, *sines;
+    float scalar;
+} Stage;
+
+/* Floats of scratch that a pass needs through layers of at most this one's size, over `keys` keys. */
+int64_t midspan_scratch(const Layer *l, int64_t rows, int64_t keys) {
+    int64_t wide = l->width > l->expert_width ? l->width : l->expert_width;
+    int64_t routes = (l->n_experts + PANEL - 1) / PANEL * PANEL, heads = (l->heads + 2 * l->kv_heads) * l->head_dim;
+    int64_t project = CHUNK * (l->hidden + heads), finish = CHUNK * (6 * l->hidden + 3 * wide + routes) + routes;
+    int64_t attend = (keys + PANEL) * (l->head_dim + ROWS) + ROWS * l->head_dim;
+    int64_t most = project > attend ? project : attend;
+    return rows * (heads + l->heads * l->head_dim) + (most > finish ? most : finish);
+}
+
+/* x [batch * length, hidden] through all layers and the last norm, in place. causal: the tokens join those of the
+ * cache; else they see those and each other, and the cache stays as it is. */
+void midspan_pass(const Stage *stages, int64_t n_layers, float *x, int64_t batch, int64_t length, int64_t causal,
+                  const float *last_norm, float *scratch) {
+    size_t rows = batch * length;
+    for (int64_t i = 0; i < n_layers; i++) {
+        const Stage *stage = stages + i;
+        const Layer *l = stage->layer;
+        size_t size = l->head_dim * length, n_keys = rows * l->kv_heads * l->head_dim;
+        float *q = scratch, *attended = q + rows * l->heads * l->head_dim;
+        float *k = attended + rows * l->heads * l->head_dim, *rest = k + 2 * n_keys;
+        Keys own = {k, k + n_keys, 0, l->kv_heads * size, size}, all = stage->past;
+        project(l, x, batch, length, stage->cosines, stage->sines, q, causal ? &all : &own, rest);
+        if (causal)
+            all.n += length;
+        else
+            own.n = length;
+        attend(l, q, batch, length, &all, &own, causal, causal ? stage->window : 0, attended, rest);
+        finish(l, x, attended, rows, stage->scalar, rest);
+    }
+    for (size_t row = 0; row < rows; row++) {
+        size_t hidden = stages->layer->hidden;
+        norm(x + row * hidden, last_norm, hidden, stages->layer->eps, x + row * hidden);
     }
 }
 
@@ -357,15 +396,4 @@ void midspan_head(const float *hidden, int64_t n, int64_t k, const float *packed
         vec doubled = load(logits + i) * (2.0f / cap);
         store(logits + i, cap - 2.0f * cap / (1.0f + exponential(doubled)));
     }
-}
-
-/* Floats of scratch that a call may use for `keys` keys. */
-int64_t midspan_scratch(const Layer *l, int64_t keys) {
-    int64_t wide = l->width > l->expert_width ? l->width : l->expert_width;
-    int64_t project = CHUNK * (l->hidden + (l->heads + 2 * l->kv_heads) * l->head_dim);
-    int64_t attend = (keys + PANEL) * (l->head_dim + ROWS) + ROWS * l->head_dim;
-    int64_t routes = (l->n_experts + PANEL - 1) / PANEL * PANEL;
-    int64_t finish = CHUNK * (6 * l->hidden + 3 * wide + routes) + routes;
-    int64_t most = project > attend ? project : attend;
-    return most > finish ? most : finish;
 }

@@ -1,4 +1,4 @@
-"""A layer on one core, in float32, by compiled code (`native.c`): three calls in place of a hundred operations.
+"""The layers on one core, in float32, by compiled code (`native.c`): one call in place of hundreds of operations.
 
 For a small network whose weights stay as they are (`Network.freeze`), where the installation found a C compiler: so
 midspan-mini runs on a processor without bfloat16. Everywhere else the torch forms run, which are the reference in
@@ -8,7 +8,7 @@ tests. Unlike those, a row's result does not depend on how many rows go with it.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -22,6 +22,7 @@ from .packing import Packed
 from .target import torch_asked_for
 
 if TYPE_CHECKING:
+    from ..cache import KVCache
     from ..network import Network
 
 PANEL = 16  # rows of a weight that lie side by side
@@ -46,19 +47,22 @@ class _Layer(ctypes.Structure):
     )
 
 
-class _Keys(ctypes.Structure):
+class _Stage(ctypes.Structure):
     _fields_ = (
+        ("layer", ctypes.POINTER(_Layer)),
         ("k", ctypes.c_void_p),
         ("v", ctypes.c_void_p),
-        ("keys", ctypes.c_int64),
+        ("n", ctypes.c_int64),
         ("batch", ctypes.c_int64),
         ("head", ctypes.c_int64),
+        ("window", ctypes.c_int64),
+        ("cosines", ctypes.c_void_p),
+        ("sines", ctypes.c_void_p),
+        ("scalar", ctypes.c_float),
     )
 
 
 Rope = tuple[Tensor, Tensor]  # cos, sin [T, head_dim]
-Both = tuple[Tensor, Tensor]  # keys and values
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q [B, heads, T, D], k and v [B, kv, T, D] -> as q
 
 
 def library() -> ctypes.CDLL | None:
@@ -78,14 +82,10 @@ def build(name: str) -> ctypes.CDLL | None:
     except OSError:  # built for another machine
         return None
     pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-    layer, keys = ctypes.POINTER(_Layer), ctypes.POINTER(_Keys)
-    code.midspan_project.argtypes = (layer, pointer, size, size, *(pointer,) * 6)
-    code.midspan_attend.argtypes = (pointer, *(size,) * 5, keys, keys, *(pointer,) * 3)
-    code.midspan_finish.argtypes = (layer, pointer, pointer, size, number, pointer, pointer)
+    code.midspan_pass.argtypes = (ctypes.POINTER(_Stage), size, pointer, size, size, size, pointer, pointer)
     code.midspan_head.argtypes = (pointer, size, size, pointer, size, number, pointer)
-    for call in (code.midspan_project, code.midspan_attend, code.midspan_finish, code.midspan_head):
-        call.restype = None
-    code.midspan_scratch.argtypes, code.midspan_scratch.restype = (layer, size), size
+    code.midspan_pass.restype = code.midspan_head.restype = None
+    code.midspan_scratch.argtypes, code.midspan_scratch.restype = (ctypes.POINTER(_Layer), size, size), size
     return code
 
 
@@ -94,10 +94,14 @@ class Native:
     share their scratch memory."""
 
     def __init__(self, network: Network, code: ctypes.CDLL) -> None:
-        self._code = code
+        self._code, self._config = code, network.config
         self._kept: list[Tensor] = []  # what the structures point to
         self._layers = [self._layer(network, i) for i in range(network.config.num_hidden_layers)]
-        self._widest = max(self._layers, key=lambda layer: layer.head_dim)
+        layers: Sequence[Any] = list(network.layers)
+        self._encoder = self._stages([float(layer.encoder_layer_scalar) for layer in layers])
+        self._canvas = self._stages([float(layer.layer_scalar) for layer in layers])
+        assert network.norm.weight is not None
+        self._norm = self._keep(network.norm.weight)
         self._head = self._pack(network.embed_tokens.weight)
         self._scratch = torch.empty(0)
 
@@ -111,41 +115,56 @@ class Native:
         """Whether it is to be used now."""
         return not torch.is_grad_enabled() and not torch_asked_for()
 
-    def layer(self, i: int, x: Tensor, rope: Rope, attend: Attend, scalar: Tensor) -> Tensor:
-        """As `Layer.forward` of layer i; `attend` gives what `attention` gave."""
-        layer, (batch, length) = self._layers[i], x.shape[:2]
-        x = x.contiguous()
-        q = x.new_empty(batch, layer.heads, length, layer.head_dim)
-        k, v = x.new_empty(2, batch, layer.kv_heads, length, layer.head_dim)
-        cosines, sines = (each.contiguous() for each in rope)
-        assert cosines.shape == sines.shape == (length, layer.head_dim) and x.dtype == torch.float32
-        self._code.midspan_project(
-            layer, x.data_ptr(), batch, length, cosines.data_ptr(), sines.data_ptr(),
-            q.data_ptr(), k.data_ptr(), v.data_ptr(), self._room(layer),
-        )  # fmt: skip
-        attended, out = attend(q, k, v).transpose(1, 2).contiguous(), torch.empty_like(x)
-        self._code.midspan_finish(
-            layer, x.data_ptr(), attended.data_ptr(), batch * length, float(scalar), out.data_ptr(), self._room(layer)
+    def encode(self, x: Tensor, cache: KVCache, ropes: Mapping[str, Rope]) -> Tensor:
+        """Embeddings x [B, T, H] through all layers, causally behind what `cache` holds, whose batch is B too; appends
+        to it. Returns normed hidden [B, T, H]."""
+        length = x.shape[1]
+        past = [cache.room(i, length) for i in range(len(self._layers))]
+        assert all(buffer.shape[1] == len(x) for buffer in past)
+        hidden = self._passed(self._encoder, x, past, [cache.length] * len(past), ropes, causal=True)
+        cache.advance(length)
+        return hidden
+
+    def denoise(self, x: Tensor, cache: KVCache, ropes: Mapping[str, Rope]) -> Tensor:
+        """Conditioned embeddings x [B, C, H] through all layers, each slot seeing the whole canvas and the end of what
+        `cache` holds, whose batch is 1 or B. Returns normed hidden [B, C, H]."""
+        past, seen = [], []
+        for i in range(len(self._layers)):
+            window = self._config.attention(i).window
+            seen.append(cache.length if window is None else min(cache.length, window - 1))
+            past.append(cache.room(i, 0)[:, :, :, cache.length - seen[-1] :])
+        assert all(buffer.shape[1] in (1, len(x)) for buffer in past)
+        return self._passed(self._canvas, x, past, seen, ropes, causal=False)
+
+    def _passed(
+        self,
+        stages: ctypes.Array[_Stage],
+        x: Tensor,
+        past: Sequence[Tensor],
+        seen: Sequence[int],
+        ropes: Mapping[str, Rope],
+        causal: bool,
+    ) -> Tensor:
+        """past: per layer [2, B, kv, any, D], of which the first `seen` tokens are in use."""
+        batch, length, _ = x.shape
+        for i, (stage, buffer, n) in enumerate(zip(stages, past, seen, strict=True)):
+            cosines, sines = ropes[self._config.layer_types[i]]
+            dim = buffer.shape[4]
+            assert buffer.stride()[3:] == (dim, 1) and x.dtype == buffer.dtype == cosines.dtype == torch.float32
+            assert cosines.shape == sines.shape == (length, dim) and cosines.is_contiguous() and sines.is_contiguous()
+            stage.k = buffer.data_ptr()
+            stage.v = stage.k + buffer.stride(0) * buffer.itemsize
+            stage.n, stage.batch = n, buffer.stride(1) if buffer.shape[1] > 1 else 0
+            stage.head, stage.window = buffer.stride(2), self._config.attention(i).window or 0
+            stage.cosines, stage.sines = cosines.data_ptr(), sines.data_ptr()
+        needed = max(self._code.midspan_scratch(layer, batch * length, max(seen) + length) for layer in self._layers)
+        if needed > self._scratch.numel():
+            self._scratch = torch.empty(needed)
+        out = x.clone(memory_format=torch.contiguous_format)
+        self._code.midspan_pass(
+            stages, len(stages), out.data_ptr(), batch, length, causal, self._norm.data_ptr(), self._scratch.data_ptr()
         )
         return out
-
-    def attention(self, q: Tensor, past: Both, own: Both | None = None, visible: Tensor | None = None) -> Tensor:
-        """softmax(q @ [past k; own k]^T) @ [past v; own v], each kv head serving heads / kv query heads; scale 1.
-
-        q: [B, heads, T, D]; past, own: [1 or B, kv, S, D], a head's rows contiguous; visible: bool [T, all keys], True
-        where a query sees a key, None where all do. Returns [B, heads, T, D].
-        """
-        batch, heads, length, dim = q.shape
-        q = q.contiguous()
-        out = q.new_empty(batch, length, heads, dim)
-        n_keys = past[0].shape[2] + (own[0].shape[2] if own else 0)
-        assert visible is None or visible.shape == (length, n_keys)
-        visible = None if visible is None else visible.contiguous()
-        self._code.midspan_attend(
-            q.data_ptr(), batch, heads, past[0].shape[1], length, dim, _keys(past), _keys(own) if own else _Keys(),
-            None if visible is None else visible.data_ptr(), out.data_ptr(), self._room(self._widest, n_keys),
-        )  # fmt: skip
-        return out.transpose(1, 2)
 
     def logits(self, hidden: Tensor, cap: float) -> Tensor:
         """hidden [..., H] -> softcapped logits [..., V]."""
@@ -157,11 +176,11 @@ class Native:
         )
         return logits
 
-    def _room(self, layer: _Layer, n_keys: int = 0) -> int:
-        floats = self._code.midspan_scratch(layer, n_keys)
-        if floats > self._scratch.numel():
-            self._scratch = torch.empty(floats)
-        return self._scratch.data_ptr()
+    def _stages(self, scalars: Sequence[float]) -> ctypes.Array[_Stage]:
+        pairs = zip(self._layers, scalars, strict=True)
+        return (_Stage * len(self._layers))(
+            *(_Stage(layer=ctypes.pointer(layer), scalar=scalar) for layer, scalar in pairs)
+        )
 
     def _pack(self, weight: Tensor) -> Tensor:
         """[..., N, K] -> panels [..., N / 16, K, 16], N rounded up."""
@@ -214,12 +233,6 @@ class Native:
             **{name: self._pack(weight).data_ptr() for name, weight in packed.items()},
             **{name: self._keep(weight).data_ptr() for name, weight in plain.items()},
         )
-
-
-def _keys(both: Both) -> _Keys:
-    k, v = both
-    assert k.stride()[2:] == v.stride()[2:] == (k.shape[3], 1) and k.stride() == v.stride()
-    return _Keys(k.data_ptr(), v.data_ptr(), k.shape[2], k.stride(0) if k.shape[0] > 1 else 0, k.stride(1))
 
 
 def _fits(network: Network) -> bool:

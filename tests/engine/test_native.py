@@ -18,7 +18,7 @@ from midspan.engine.config import NetworkConfig
 from midspan.engine.kernels import native
 from midspan.engine.kernels.native import AVX2, PORTABLE
 from midspan.engine.kernels.target import torch_only
-from midspan.engine.network import Network, grouped_attention
+from midspan.engine.network import Network
 from torch import Tensor
 
 SOURCE = "def area(width, height):\n    return width * height\n\n\ndef volume(width, height, depth):\n    return "
@@ -96,44 +96,20 @@ def test_side_by_side_is_the_same_as_alone_bit_for_bit(network: Network) -> None
     assert torch.equal(together, torch.cat(alone))
 
 
-@pytest.mark.parametrize(
-    ("heads", "kv_heads", "length", "n_past", "n_own"), [(4, 2, 7, 33, 0), (2, 2, 1, 16, 1), (6, 1, 50, 0, 50)]
-)
-def test_attention_over_two_segments(
-    network: Network, heads: int, kv_heads: int, length: int, n_past: int, n_own: int
-) -> None:
-    q = torch.randn(2, heads, length, 32)
-    past, own = (torch.randn(2, 1, kv_heads, n_past, 32)), torch.randn(2, 2, kv_heads, n_own, 32)
-    visible = torch.rand(length, n_past + n_own) < 0.5
-    visible[:, -1] = visible[0] = True
-    k, v = torch.cat((past.expand(2, 2, -1, -1, -1), own), dim=3)
-    assert network._native
-    found = network._native.attention(q, (past[0], past[1]), (own[0], own[1]), visible)
-    torch.testing.assert_close(found, grouped_attention(q, k, v, visible), rtol=1e-5, atol=1e-5)
-
-
-def test_scores_far_apart_are_no_numbers_lost(network: Network) -> None:
-    """A softmax' smallest shares vanish, the head's largest logits stay below the cap."""
-    q, k = torch.zeros(1, 1, 1, 16), torch.zeros(1, 1, 3, 16)
-    q[..., 0], k[0, 0, :, 0] = 1.0, torch.tensor([200.0, 0.0, -3e4])
-    v = torch.eye(3, 16).view(1, 1, 3, 16)
-    assert network._native
-    found = network._native.attention(q, (k, v)).flatten()[:3]
-    assert torch.equal(found, torch.tensor([1.0, 0.0, 0.0]))
+def test_the_largest_logits_stay_below_the_cap(network: Network) -> None:
     logits = network.logits(torch.randn(4, 48) * 1e6)
     assert logits.isfinite().all() and logits.abs().max() <= network.config.final_logit_softcapping
 
 
 def test_what_is_no_number_stays_none(network: Network) -> None:
     """The engine tells by it that a model is broken."""
-    hidden, q, k = torch.randn(2, 48), torch.randn(1, 2, 3, 16), torch.randn(1, 2, 5, 16)
-    hidden[1, 7] = q[0, 1, 2, 3] = torch.nan
+    x, cache = torch.randn(1, 9, 48), network.new_cache()
+    x[0, 3] = torch.nan
     assert network._native
-    assert network.logits(hidden).isnan().all(1).tolist() == [False, True]
-    assert network._native.attention(q, (k, k)).isnan().all(3).nonzero().tolist() == [[0, 1, 2]]
-    still = torch.zeros(1, 16)
-    x = network._native.layer(0, torch.full((1, 1, 48), torch.nan), (still, still), lambda q, k, v: q, torch.ones(1))
-    assert x.isnan().all()
+    hidden = network._native.encode(x, cache, network.ropes_from(0, 9))
+    assert hidden[0, 3:].isnan().any(1).all()
+    assert network._native.denoise(torch.randn(2, 5, 48), cache, network.ropes_from(9, 5)).isnan().all()
+    assert network.logits(hidden[0, 3]).isnan().all()
 
 
 @pytest.mark.parametrize("why", ["a width that is no whole panel", "too large", "in bfloat16", "no build"])
