@@ -18,9 +18,10 @@
 #define LANES 4
 #define ROWS 2
 #endif
+#define VERSION 1 /* of what `native.py` and this exchange: structures, layouts, calls */
 #define PANEL 16
 #define WIDTH (PANEL / LANES)
-#define CHUNK 64 /* rows that pass through half a layer together, so that they stay in the processor's cache */
+#define CHUNK 128 /* rows that pass through half a layer together, so that they stay in the processor's cache */
 #define inlined static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -351,6 +352,8 @@ typedef struct {
     const float *cosines, *sines;
     float scalar;
 } Stage;
+
+int64_t midspan_version(void) { return VERSION; }
 
 /* Floats of scratch that a pass needs through layers of at most this one's size, over `keys` keys. */
 int64_t midspan_scratch(const Layer *l, int64_t rows, int64_t keys) {

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..cache import KVCache
     from ..network import Network
 
+VERSION = 1  # of what `native.c` and this exchange; a build of another one is none
 PANEL = 16  # rows of a weight that lie side by side
 MOST_WEIGHTS = 64_000_000  # of a network; a larger one would not be kept twice, and its products are worth sharing
 PORTABLE, AVX2 = "native_portable", "native_avx2"
@@ -79,7 +80,10 @@ def build(name: str) -> ctypes.CDLL | None:
         return None
     try:
         code = ctypes.CDLL(str(file))
-    except OSError:  # built for another machine
+        version = code.midspan_version()
+    except (OSError, AttributeError):  # built for another machine, or from what `native.c` once was
+        return None
+    if version != VERSION:
         return None
     pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
     code.midspan_pass.argtypes = (ctypes.POINTER(_Stage), size, pointer, size, size, size, pointer, pointer)

@@ -6,6 +6,7 @@ That they compute the network is `test_parity`'s, which takes them for the shape
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -126,6 +127,22 @@ def test_what_does_not_fit_is_computed_by_torch(
         monkeypatch.setattr(native, "library", lambda: None)
     network.freeze()
     assert network._native is None
+
+
+@pytest.mark.parametrize("stale", ["no library at all", "another version's", "not there"])
+def test_a_build_that_does_not_fit_the_code_is_none(
+    stale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editable installation whose code went on without it being built anew."""
+    if stale == "another version's":
+        if native.library() is None:
+            pytest.skip("an installation without a C compiler")
+        monkeypatch.setattr(native, "VERSION", native.VERSION + 1)
+    else:
+        monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    if stale == "no library at all":
+        (tmp_path / f"{AVX2}{native.EXTENSION_SUFFIXES[0]}").write_bytes(b"nothing")
+    assert native.build.__wrapped__(AVX2) is None
 
 
 def test_where_a_gradient_is_wanted_torch_gives_it(build: None, tiny_config: Callable[[str], dict]) -> None:
