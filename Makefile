@@ -84,4 +84,4 @@ train: $(STAMP) ## train midspan-mini after the overfit check, export it, fit it
 	$(BIN)/python -m midspan.engine.training.fit_gate --cases 700
 
 clean: ## what was built, not what was downloaded
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info engine/kernels/*.so .pytest_cache .ruff_cache .hypothesis

@@ -113,26 +113,17 @@ static void strip(const float *x, size_t ldx, size_t m, size_t k, const float *b
     }
 }
 
-/* y[rows][panels * 16] (+)= x[rows][k] @ b. A panel is used for all rows before the next is read. */
-static void product(const float *x, size_t ldx, size_t rows, size_t k, const float *b, size_t ldb, size_t stride,
-                    size_t panels, float *y, size_t ldy, int add) {
-    size_t blocks = (rows + ROWS - 1) / ROWS;
-    if (blocks <= 1) {
-        if (rows) strip(x, ldx, rows, k, b, ldb, stride, panels, y, ldy, add);
-        return;
-    }
-    for (size_t panel = 0; panel < panels; panel++)
-        for (size_t block = 0; block < blocks; block++) {
-            size_t start = block * rows / blocks, end = (block + 1) * rows / blocks;
-            strip(x + start * ldx, ldx, end - start, k, b + panel * stride, ldb, stride, 1,
-                  y + start * ldy + panel * PANEL, ldy, add);
-        }
-}
-
-/* y[rows][n] = x[rows][k] @ packed^T; y has room for n rounded up to whole panels. */
+/* y[rows][n] = x[rows][k] @ packed^T; y has room for n rounded up to whole panels. Each is used for all rows before the
+ * next is read. */
 static void linear(const float *x, size_t rows, size_t k, const float *packed, size_t n, float *y) {
-    size_t panels = (n + PANEL - 1) / PANEL;
-    product(x, k, rows, k, packed, PANEL, k * PANEL, panels, y, panels * PANEL, 0);
+    size_t panels = (n + PANEL - 1) / PANEL, ldy = panels * PANEL, stride = k * PANEL;
+    size_t blocks = (rows + ROWS - 1) / ROWS, at_once = blocks > 1 ? 1 : panels;
+    for (size_t panel = 0; panel < panels; panel += at_once)
+        for (size_t block = 0; block < blocks; block++) {
+            size_t start = block * rows / blocks, m = (block + 1) * rows / blocks - start;
+            strip(x + start * k, k, m, k, packed + panel * stride, PANEL, stride, at_once,
+                  y + start * ldy + panel * PANEL, ldy, 0);
+        }
 }
 
 inlined float inverse_rms(const float *x, size_t n, float eps) {
