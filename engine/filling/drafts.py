@@ -19,7 +19,7 @@ from .ngrams import MAX_ORDER, NGrams
 
 TINY = 1e-9  # keeps the logarithm of a share that is nothing finite
 CAUSAL, CANVAS = "causal", "canvas"
-WORTH_A_PASS = 80  # tokens of padding that cost as much as a pass of their own
+A_PASS = 24  # tokens that cost as much as a pass by itself
 
 
 def told(network: Network, cache: KVCache, prefix_ids: Sequence[int], right: Sequence[int], offset: int) -> KVCache:
@@ -126,16 +126,17 @@ def evidence(
 
 
 def _batches(lengths: Sequence[int], n_right: int) -> list[list[int]]:
-    """Places of the gaps, in one batch, or in two where that saves more padding than another pass costs."""
+    """Places of the gaps in batches of about one length: what costs least, padding and passes counted together."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    padded = [
-        n * (lengths[order[n - 1]] + n_right) + (len(order) - n) * (lengths[order[-1]] + n_right)
-        for n in range(1, len(order) + 1)
-    ]
-    n_short = padded.index(min(padded)) + 1
-    if padded[-1] - padded[n_short - 1] < WORTH_A_PASS:
-        return [order]
-    return [order[:n_short], order[n_short:]]
+    cheapest: list[tuple[int, list[list[int]]]] = [(0, [])]  # for the first gaps of `order`, as many as its place says
+    for end in range(1, len(order) + 1):
+        width = lengths[order[end - 1]] + n_right + 1
+        options = [
+            (cost + A_PASS + (end - start) * width, [*batches, order[start:end]])
+            for start, (cost, batches) in enumerate(cheapest)
+        ]
+        cheapest.append(min(options, key=lambda option: option[0]))
+    return cheapest[-1][1]
 
 
 def _evidence(
