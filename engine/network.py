@@ -18,7 +18,7 @@ from .cache import KVCache
 from .config import AttentionShape, NetworkConfig
 from .kernels import route, run_experts
 from .kernels.native import Native
-from .kernels.target import use_triton
+from .kernels.target import kernels_wanted, use_triton
 from .weights import Embedding
 
 POSITIONS, MOST_POSITIONS = 512, 4096  # whose rotations are made at once, and kept
@@ -272,7 +272,7 @@ class Network(nn.Module):
         return ropes
 
     def ropes_from(self, start: int, length: int) -> dict[str, Rope]:
-        """Those of `length` positions from `start`, out of a table where they are not too far on."""
+        """`ropes` of `length` positions from `start`, [length, head_dim]: views of a table, but for those far on."""
         if start + length > MOST_POSITIONS:
             return self.ropes(start + torch.arange(length, device=self.device))
         known = next(iter(self._rotations.values()))[0] if self._rotations else None
@@ -284,7 +284,7 @@ class Network(nn.Module):
         return {layer_type: (cos[span], sin[span]) for layer_type, (cos, sin) in self._rotations.items()}
 
     def _serving(self) -> Native | None:
-        return self._native if self._native and self._native.serves() else None
+        return self._native if kernels_wanted() else None
 
     def _windows(self) -> set[int | None]:
         return {self.config.attention(i).window for i in range(self.config.num_hidden_layers)}

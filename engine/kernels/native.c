@@ -4,6 +4,8 @@
  * all layers are one call. Every element of a product is summed by itself, from the first term to the last, whatever
  * stands beside it: a row's result does not depend on the rows that it came with.
  *
+ * Reference: transformers `DiffusionGemmaTextDecoderLayer`, as in `network.py`.
+ *
  * Rows are contiguous. A weight [n, k] is packed as panels of 16 of its rows, [n / 16][k][16], padded with zeros.
  */
 #include <math.h>
@@ -89,7 +91,8 @@ inlined void tile(const float *x, size_t ldx, size_t k, const float *b, size_t l
         for (int j = 0; j < panels * WIDTH; j++) store(y + i * ldy + j * LANES, sums[i][j]);
 }
 
-#define TILE(m, panels) tile(x, ldx, k, b, ldb, stride, y, ldy, add, m, panels)
+#define CASE(rows, panels) \
+    case 4 * rows + panels: tile(x, ldx, k, b, ldb, stride, y, ldy, add, rows, panels); break;
 
 /* As `tile`, m from 1 to ROWS: few rows take several panels at once, to keep enough sums going. */
 static void strip(const float *x, size_t ldx, size_t m, size_t k, const float *b, size_t ldb, size_t stride,
@@ -98,16 +101,9 @@ static void strip(const float *x, size_t ldx, size_t m, size_t k, const float *b
     for (; panels; panels -= at_once, b += at_once * stride, y += at_once * PANEL) {
         if (panels < at_once) at_once = 1;
         switch (4 * m + at_once) {
-        case 4 + 4: TILE(1, 4); break;
-        case 4 + 1: TILE(1, 1); break;
-        case 8 + 1: TILE(2, 1); break;
+            CASE(1, 4) CASE(1, 1) CASE(2, 1)
 #if ROWS >= 6
-        case 8 + 2: TILE(2, 2); break;
-        case 12 + 2: TILE(3, 2); break;
-        case 12 + 1: TILE(3, 1); break;
-        case 16 + 1: TILE(4, 1); break;
-        case 20 + 1: TILE(5, 1); break;
-        case 24 + 1: TILE(6, 1); break;
+            CASE(2, 2) CASE(3, 2) CASE(3, 1) CASE(4, 1) CASE(5, 1) CASE(6, 1)
 #endif
         }
     }

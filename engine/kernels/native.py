@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .packing import Packed
-from .target import torch_asked_for
 
 if TYPE_CHECKING:
     from ..cache import KVCache
@@ -115,10 +114,6 @@ class Native:
         code = library()
         return Native(network, code) if code is not None and _fits(network) else None
 
-    def serves(self) -> bool:
-        """Whether it is to be used now."""
-        return not torch.is_grad_enabled() and not torch_asked_for()
-
     def encode(self, x: Tensor, cache: KVCache, ropes: Mapping[str, Rope]) -> Tensor:
         """Embeddings x [B, T, H] through all layers, causally behind what `cache` holds, whose batch is B too; appends
         to it. Returns normed hidden [B, T, H]."""
@@ -171,7 +166,7 @@ class Native:
         return out
 
     def logits(self, hidden: Tensor, cap: float) -> Tensor:
-        """hidden [..., H] -> softcapped logits [..., V]."""
+        """Normed hidden [..., H] -> logits [..., V], softcapped: cap * tanh(l / cap)."""
         hidden = hidden.contiguous()
         rows, vocab = hidden.numel() // hidden.shape[-1], self._head.shape[0] * PANEL
         logits = hidden.new_empty(*hidden.shape[:-1], vocab)

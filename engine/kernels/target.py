@@ -77,9 +77,10 @@ def torch_only() -> Iterator[None]:
         _torch_only.reset(token)
 
 
-def torch_asked_for() -> bool:
-    """Whether this runs within `torch_only`."""
-    return _torch_only.get()
+def kernels_wanted() -> bool:
+    """Whether anything but the plain-torch form may run: no gradient is wanted, for only that form has one, and this is
+    not within `torch_only`."""
+    return not torch.is_grad_enabled() and not _torch_only.get()
 
 
 def target_of(device: torch.device) -> Target:
@@ -107,10 +108,8 @@ def interpreted() -> bool:
 
 
 def use_triton(x: Tensor) -> bool:
-    """Whether x's operations go to Triton: on a GPU with Triton installed that has compiled everything so far, and no
-    gradient is wanted, for the kernels have none."""
-    wanted = (x.is_cuda or interpreted()) and not torch.is_grad_enabled() and not torch_asked_for()
-    return wanted and _installed() and not _given_up
+    """Whether x's operations go to Triton: on a GPU with Triton installed that has compiled everything so far."""
+    return (x.is_cuda or interpreted()) and kernels_wanted() and _installed() and not _given_up
 
 
 def gives_up(error: BaseException) -> bool:

@@ -137,7 +137,7 @@ def _devices(wanted: str) -> Iterator[Finding]:
         elif used and each.name == "cpu" and each.dtype == "float32" and native.library() is None:
             state, advice = (
                 "warning",
-                "install a C compiler and midspan anew: layers that are not compiled take two to four times as long",
+                "install a C compiler and midspan anew: layers that are not compiled take two to six times as long",
             )
         elif not used and each.name != "cpu" and wanted == "cpu":
             advice = f"to use it, set `device` to `auto` or `{each.name}` (here: --device {each.name})"

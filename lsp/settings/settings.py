@@ -187,8 +187,7 @@ class Settings:
     @property
     def engine_threads(self) -> int:
         # midspan-mini's layers are compiled for one core (`kernels/native.py`). Where torch computes them, threads that
-        # sleep between two small products are woken as often as they work: on two cores without other load two of them
-        # took twice the time of one, and threads that spin instead starve beside a compiler.
+        # sleep between two small products are woken as often as they work, and such as spin starve beside a compiler.
         return self.threads or (min(2, _cores()) if self.model else 1)
 
     @property

@@ -43,11 +43,12 @@ def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture
-def network(build: None, tiny_network: Callable[[str], Network]) -> Iterator[Network]:
-    made = tiny_network("panels")
+def network(build: None, tiny_network: Callable[[str], Network]) -> Network:
+    shared = tiny_network("panels")
+    made = Network(shared.config)
+    made.load_state_dict(shared.state_dict())
     made.freeze()
-    yield made
-    made.freeze()
+    return made
 
 
 def encoded(network: Network, ids: Tensor, *pieces: int) -> Tensor:
