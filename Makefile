@@ -81,7 +81,7 @@ train: $(STAMP) ## train midspan-mini after the overfit check, export it, fit it
 	$(BIN)/python -m midspan.engine.training.train --name overfit --docs 4 --overfit 200
 	$(BIN)/python -m midspan.engine.training.train --name mini
 	$(BIN)/python -m midspan.engine.training.export --name mini
-	$(BIN)/python -m midspan.engine.training.fit_gate --cases 700
+	$(BIN)/python -m midspan.engine.training.fit_gate
 
 clean: ## what was built, not what was downloaded
 	rm -rf .venv build dist *.egg-info engine/kernels/*.so .pytest_cache .ruff_cache .hypothesis

@@ -24,10 +24,11 @@ from . import lengths, repair, rewrite
 from .beams import NARROW, WIDE, Breadth
 from .drafts import CANVAS, surprise
 from .gap import Candidate, Gap, calmness, merged
-from .gate import Gate, Signs
+from .gate import Gate
 from .method import Method
 from .openings.kinds import fitting, telling
 from .proposals import Proposals
+from .signs import Signs
 
 REPAIR = "repair"
 MOST_REPAIRED = 1  # candidates of one gap
@@ -181,13 +182,14 @@ class Filler:
                 n_tokens=len(one.ids),
                 match=one.match,
                 calm=calmness(one.denoised, self._alphabet) if one.denoised else 0.0,
-                empty=not one.text.strip(),
+                text=one.text,
                 opening=found[place].kind if place is not None else "",
                 place=place or 0,
                 against=place is None and telling(found),
                 misfit=gap.surroundings.misfit(one.text),
                 repeats=gap.surroundings.repeats(one.text),
                 busies=gap.surroundings.busies(one.text),
+                word=gap.words.becomes(one.text),
             )
             for one, (right_score, mean), place in zip(unscored, scores, places, strict=True)
         ]
@@ -223,10 +225,10 @@ class Filler:
             if found.how in ("repaired", "cut") and text is not None and text not in known:
                 sources = one.sources | {REPAIR}
                 mended.append(Candidate(text, found.ids, sources, one.match, probability=one.probability))
-        if mended:
-            candidates = self._ranked(gap, [*candidates, *mended], gate)
-        refused = {one.text for one in failing}
-        return sorted(candidates, key=lambda one: one.text in refused), steps
+        passing = candidates[len(failing) :]
+        if mended:  # what the check refuses takes no share from what was made of it
+            passing = self._ranked(gap, [*passing, *mended], gate)
+        return [*passing, *failing], steps
 
 
 def _breadth(gap: Gap, method: Method) -> Breadth | None:

@@ -12,11 +12,12 @@ from ..denoise import Alphabet, Denoised
 from ..prompts.framed import Framed
 from .beams import WIDE, Breadth
 from .drafts import Start
-from .gate import Signs
 from .ngrams import NO_NGRAMS, NGrams
 from .openings.kinds import openings
 from .openings.line import Opening
 from .openings.shape import Surroundings
+from .signs import Signs
+from .words import Words
 
 OPEN_END = 1.0  # nats; stands for the end of a text that fills its gap to the last slot: it was not seen to end
 
@@ -63,6 +64,10 @@ class Gap:
     @cached_property
     def surroundings(self) -> Surroundings:
         return Surroundings.of(self.prefix, self.suffix)
+
+    @cached_property
+    def words(self) -> Words:
+        return Words.around(self.prefix, self.suffix, self.library)
 
     def suspects(self, text: str) -> Sequence[tuple[int, int]]:
         """What `check` says about the gap's text as the network writes it, healed seams included."""

@@ -1,146 +1,102 @@
-"""How likely a candidate is to be exactly what belongs in the gap.
+"""How likely each candidate for a gap is to be exactly what belongs there.
 
-A logistic model over what drafting and denoising give for free. The same probability ranks the candidates and decides
-whether the best is worth showing. Its weights belong to a checkpoint (`gate.json`) and are fitted on packages that
-neither training nor evaluation sees. Knows nothing of networks or text.
+A small network over `signs.FEATURES`, the same for every candidate; the candidates' scores and that of "none of them",
+which is 0, become shares of one whole (softmax; McFadden, "Conditional logit analysis", 1974). The same share ranks the
+candidates and decides whether the best is worth showing. Its weights belong to a checkpoint (`gate.json`) and are
+fitted on packages that neither training nor evaluation sees. Knows nothing of how a sign comes about.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..checkpoints.checkpoint import read_json
 from ..errors import EngineError
-from .openings.kinds import KINDS
+from .signs import FEATURES, Signs, features
 
 GATE = "gate.json"
-FEATURES = (
-    "bias",
-    "right",  # log p of what stands right behind this candidate (`Proposals.evidence`), nats
-    "right_margin",  # the same, less the best of the other candidates
-    "mean",  # mean log p of the candidate's tokens and the one behind, nats
-    "total",  # sum of them
-    "copy",
-    "library",  # a copy from another file
-    "causal",
-    "canvas",
-    "match",  # log(1 + characters of context that agree), copies only
-    "library_match",  # the same of a copy from another file alone
-    "empty",
-    "length",  # log(1 + tokens)
-    *KINDS,  # 1, a half, a third: it has the first, second, third opening that was proposed, which is of this kind
-    "against",  # telling openings were proposed, and it has none of them
-    "misfit",  # what stands around the gap does not allow it
-    "repeats",  # it is the line above or below
-    "busies",  # mentions a name that nothing else uses
-    "calm",  # exp(-mean entropy) of the canvas that gave this text
-)
 
 
 @dataclass(frozen=True)
-class Signs:
-    """What is known about one candidate; sources: who proposed this very text; opening, place: of which kind the
-    opening is that it has, and which one of them; against: it has none of those that were proposed."""
+class Scorer:
+    """linear [F] + out [H] · tanh(hidden [H, F]) of a candidate's features [F]; H may be 0."""
 
-    sources: frozenset[str]
-    right: float
-    mean: float
-    n_tokens: int
-    match: int = 0
-    calm: float = 0.0
-    empty: bool = False
-    opening: str = ""
-    place: int = 0
-    against: bool = False
-    misfit: bool = False
-    repeats: bool = False
-    busies: bool = False
+    linear: np.ndarray
+    hidden: np.ndarray
+    out: np.ndarray
 
+    def shares(self, rows: np.ndarray) -> np.ndarray:
+        """Of each of the candidates of one gap with features `rows` [N, F]: [N], 0..1, in sum less than 1."""
+        scores = rows @ self.linear + np.tanh(rows @ self.hidden.T) @ self.out
+        scores = np.append(scores, 0.0)  # none of them
+        shares = np.exp(scores - scores.max())
+        return np.asarray((shares / shares.sum())[:-1])
 
-def features(signs: Sequence[Signs]) -> list[list[float]]:
-    """One row of FEATURES per candidate; all candidates of one gap together."""
-    rows = []
-    for i, one in enumerate(signs):
-        own = "copy" in one.sources
-        others = [other.right for j, other in enumerate(signs) if j != i]
-        rows.append(
-            [
-                1.0,
-                one.right / 10,
-                max(-2.0, min(2.0, (one.right - max(others)) / 10)) if others else 0.0,
-                one.mean,
-                one.mean * (one.n_tokens + 1) / 10,
-                float(own),
-                float("library" in one.sources),
-                float("causal" in one.sources),
-                float("canvas" in one.sources),
-                math.log1p(one.match) if own else 0.0,
-                0.0 if own else math.log1p(one.match),
-                float(one.empty),
-                math.log1p(one.n_tokens),
-                *(float(one.opening == kind) / (1 + one.place) for kind in KINDS),
-                float(one.against),
-                float(one.misfit),
-                float(one.repeats),
-                float(one.busies),
-                one.calm,
-            ]
-        )
-    return rows
+    def content(self) -> dict[str, Any]:
+        """As `gate.json` has it."""
+        return {name: getattr(self, name).round(4).tolist() for name in ("linear", "hidden", "out")}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Scorer:
+        """Raises KeyError, TypeError or ValueError where that is no `content`."""
+        linear, out = (np.array(content[name], np.float64) for name in ("linear", "out"))
+        hidden = np.array(content["hidden"], np.float64).reshape(len(out), len(FEATURES))
+        if linear.shape != (len(FEATURES),) or not all(np.isfinite(part).all() for part in (linear, hidden, out)):
+            raise ValueError(f"weights are {len(FEATURES)} numbers")
+        return cls(linear, hidden, out)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """weights of FEATURES; inside: of a gap behind which its line goes on. There the suffix says more, and what is
-    right is shorter."""
+    """ends, inside: of gaps that end with their line, and of those behind which it goes on. There the suffix says more,
+    and what is right is shorter."""
 
-    weights: tuple[float, ...]
-    inside: tuple[float, ...]
+    ends: Scorer
+    inside: Scorer
 
     def probabilities(self, signs: Sequence[Signs], inside: bool) -> list[float]:
-        """Per candidate, 0..1. They are not shares of one whole: none of the candidates may be right."""
-        weights = self.inside if inside else self.weights
-        return [
-            1 / (1 + math.exp(-max(-30.0, min(30.0, sum(w * x for w, x in zip(weights, row, strict=True))))))
-            for row in features(signs)
-        ]
+        """Per candidate of one gap, 0..1; what they leave of 1 is for none of them."""
+        scorer = self.inside if inside else self.ends
+        return [float(share) for share in scorer.shares(np.array(features(signs)).reshape(-1, len(FEATURES)))]
 
     @classmethod
     def load(cls, directory: Path) -> Gate:
         """The checkpoint's fitted weights; without a file, a plain guess. Raises EngineError for a bad file."""
         path = directory / GATE
         if not path.exists():
-            return cls.from_weights(GUESS)
+            return GUESS
         try:
             content = read_json(path)
-            return cls.from_weights(content["weights"], content.get("inside", content)["weights"])
+            if tuple(content["features"]) != FEATURES:
+                raise ValueError("it was fitted to other features")
+            return cls(Scorer.of(content["ends"]), Scorer.of(content["inside"]))
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{GATE} is not a fitted gate: {error}") from error
 
-    @classmethod
-    def from_weights(cls, weights: Mapping[str, float], inside: Mapping[str, float] | None = None) -> Gate:
-        """inside None: the same everywhere. Raises ValueError when the names are not FEATURES."""
-        found = []
-        for one in (weights, weights if inside is None else inside):
-            if set(one) != set(FEATURES):
-                raise ValueError(f"weights must be {', '.join(FEATURES)}")
-            found.append(tuple(float(one[name]) for name in FEATURES))
-        return cls(*found)
+
+def _guess(weights: Mapping[str, float]) -> Scorer:
+    linear = np.array([weights.get(name, 0.0) for name in FEATURES])
+    return Scorer(linear, np.zeros((0, len(FEATURES))), np.zeros(0))
 
 
-GUESS = dict.fromkeys(FEATURES, 0.0) | {
-    "bias": 0.5,
-    "right": 1.0,
-    "right_margin": 1.0,
-    "mean": 1.5,
-    "total": 0.3,
-    "copy": 0.4,
-    "library": 0.4,
-    "causal": 0.2,
-    "match": 0.2,
-    "library_match": 0.2,
-    "empty": -1.0,
-}
+PLAIN = _guess(
+    {
+        "bias": 0.5,
+        "right": 1.0,
+        "right_margin": 1.0,
+        "mean": 1.5,
+        "total": 0.3,
+        "copy": 0.4,
+        "library": 0.4,
+        "causal": 0.2,
+        "match": 0.2,
+        "library_match": 0.2,
+        "empty": -1.0,
+    }
+)
+GUESS = Gate(PLAIN, PLAIN)

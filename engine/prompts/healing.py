@@ -45,14 +45,14 @@ class Healing:
     def kept(self, ids: Sequence[int]) -> str:
         """Text of the first of a suffix' ids if it goes on with a word and is to be healed, else ""."""
         text = self._texts.get(ids[0], "") if ids else ""
-        return text if _in_word(text[:1]) and "\n" not in text and len(self._backward.beginning(text[::-1])) > 1 else ""
+        return text if in_word(text[:1]) and "\n" not in text and len(self._backward.beginning(text[::-1])) > 1 else ""
 
     def begun(self, ids: Sequence[int], typed: str) -> tuple[str, ...]:
         """Texts of the last of a prefix' ids that `typed`, which stands behind them, goes on as one word with."""
         word: list[str] = []
         for id_ in reversed(ids[-LONGEST_WORD:]):
             text = self._texts.get(id_, "")
-            if not (_in_word((word[-1] if word else typed)[:1]) and _in_word(text[-1:])):
+            if not (in_word((word[-1] if word else typed)[:1]) and in_word(text[-1:])):
                 break
             word.append(text)
         return tuple(reversed(word))
@@ -99,5 +99,6 @@ class _Sorted:
         return self._ids[start:end]
 
 
-def _in_word(char: str) -> bool:
+def in_word(char: str) -> bool:
+    """Whether one character belongs to a word; "" does not."""
     return char.isalnum() or char == "_"

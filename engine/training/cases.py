@@ -23,7 +23,7 @@ MOST_INSIDE = 32  # characters
 LONGEST_FILE = 60_000  # characters
 MOST_BESIDE = 200_000  # characters of all files beside one
 MOST_FILES = 12
-_IMPORT = re.compile(r"^[ \t]*(?:import|from|export|use|require|#\s*include)\b.*|.*\brequire\(.*", re.MULTILINE)
+_IMPORT = re.compile(r"^(?:[ \t]*(?:import|from|export|use|require|#\s*include)\b.*|.*\brequire\(.*)", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
 

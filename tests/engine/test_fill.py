@@ -15,9 +15,9 @@ from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import Alphabet, Denoised
 from midspan.engine.filling.drafts import surprise, told
 from midspan.engine.filling.gap import OPEN_END, Candidate, Gap, calmness, merged
-from midspan.engine.filling.gate import FEATURES, GUESS, Gate, Signs, features
 from midspan.engine.filling.openings.shape import Surroundings
 from midspan.engine.filling.proposals import cuts, met, unopened
+from midspan.engine.filling.words import Words
 from midspan.engine.prompts.framed import Framed
 from midspan.engine.sampler import Noise
 from midspan.engine.tokens import Tokens
@@ -71,17 +71,6 @@ def test_over_several_lines_a_causal_draft_ends_with_a_line() -> None:
     assert [tokens.decode(ids[:n]) for n in cuts(tokens, ids, "", single_line=False)] == ["\na", "\na\nb b"]
 
 
-def test_better_evidence_on_the_right_never_lowers_a_candidate() -> None:
-    gate = Gate.from_weights(GUESS)
-    rival = Signs(frozenset({"canvas"}), right=-9.0, mean=-1.0, n_tokens=4)
-    seen = [
-        gate.probabilities([Signs(frozenset({"copy"}), right=right, mean=-1.0, n_tokens=4), rival], False)[0]
-        for right in range(-40, 0, 4)
-    ]
-    assert seen == sorted(seen) and seen[0] < seen[-1]
-    assert all(len(row) == len(FEATURES) for row in features([rival]))
-
-
 # --- what is proposed
 
 
@@ -113,6 +102,14 @@ def test_what_cannot_stand_in_a_gap_is_told_to_the_gate(engine: Engine) -> None:
     gap = Surroundings.of(request.prefix, request.suffix)
     assert [one.misfit for one in signs.values()] == [gap.misfit(text) for text in signs]
     assert [one.repeats for one in signs.values()] == [gap.repeats(text) for text in signs]
+
+
+def test_what_a_text_makes_of_the_word_behind_it_is_told_to_the_gate(engine: Engine) -> None:
+    request = InfillRequest("value = 1\nother = 2\nprint(va", "lue, other)\n", library=("values = value\n",))
+    signs = {one.text: one.signs for one in engine.infill(request).candidates if one.signs}
+    words = Words.around(request.prefix, request.suffix, request.library)
+    assert {text: one.word for text, one in signs.items()} == {text: words.becomes(text) for text in signs}
+    assert len(signs) > 1
 
 
 @pytest.mark.parametrize(

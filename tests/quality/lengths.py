@@ -28,8 +28,8 @@ import numpy as np
 import sheet
 from journal import Journal
 from midspan.engine import Engine, InfillRequest
-from midspan.engine.filling.gate import features
 from midspan.engine.filling.method import Method
+from midspan.engine.filling.signs import features
 from midspan.engine.training.cases import Case, cases
 from midspan.engine.training.corpus import cache_directory
 from midspan.engine.training.fit_gate import fit
@@ -65,8 +65,8 @@ def ways_of(usual: Method) -> list[Way]:
 
 
 def measured(engine: Engine, case: Case, way: Way, number: int) -> dict[str, Any]:
-    """The prefix is encoded already, as while someone types. candidates: what the gate sees of each, and whether it is
-    right."""
+    """The prefix is encoded already, as while someone types. features, right: what the gate sees of each candidate, and
+    whether it is right."""
     began = time.process_time()
     infill = engine.infill(
         InfillRequest(case.prefix, case.suffix, max_tokens=MAX_TOKENS, document=str(number), method=way.method)
@@ -74,10 +74,9 @@ def measured(engine: Engine, case: Case, way: Way, number: int) -> dict[str, Any
     spent = time.process_time() - began
     text, truth = infill.text.strip(), case.truth.strip()
     judged = [one for one in infill.candidates if one.signs]
-    seen = features([one.signs for one in judged if one.signs])
-    right = [one.text.strip() == truth for one in judged]
     return {
-        "candidates": [[[round(x, 4) for x in row], yes] for row, yes in zip(seen, right, strict=True)],
+        "features": [[round(x, 4) for x in row] for row in features([one.signs for one in judged if one.signs])],
+        "right": [one.text.strip() == truth for one in judged],
         "exact": float(text == truth),
         "similarity": SequenceMatcher(None, text, truth, autojunk=False).ratio(),
         "confidence": infill.confidence,
@@ -88,15 +87,13 @@ def measured(engine: Engine, case: Case, way: Way, number: int) -> dict[str, Any
 
 def own_gate(found: Sequence[dict[str, Any]]) -> float | str:
     """Percent exact where each half of the gaps is judged by a gate fitted to the other half."""
-    if len(found) < 8 or not all(row["candidates"] for row in found):
+    if len(found) < 8 or not all(row["features"] for row in found):
         return ""
     right = 0
     for side in (0, 1):
-        pairs = [pair for row in found[side::2] for pair in row["candidates"]]
-        weights = fit(np.array([row for row, _ in pairs]), np.array([yes for _, yes in pairs], float))
+        scorer = fit([(row["features"], row["right"]) for row in found[side::2]])
         for row in found[1 - side :: 2]:
-            best = max(row["candidates"], key=lambda pair: float(np.dot(pair[0], weights)))
-            right += best[1]
+            right += row["right"][int(scorer.shares(np.array(row["features"])).argmax())]
     return round(100 * right / len(found), 1)
 
 
