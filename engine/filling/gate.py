@@ -39,7 +39,8 @@ class Scorer:
 
     def content(self) -> dict[str, Any]:
         """As `gate.json` has it."""
-        return {name: getattr(self, name).round(4).tolist() for name in ("linear", "hidden", "out")}
+        parts = {"linear": self.linear, "hidden": self.hidden, "out": self.out}
+        return {name: part.astype(np.float64).round(4).tolist() for name, part in parts.items()}
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Scorer:
