@@ -4,7 +4,7 @@ Asks the engine for gaps of which the truth is known and learns which of a gap's
 none is: the likelihood of that by the shares the gate gives, one fit for gaps that end with their line, one for gaps
 inside of it. Most gaps come with the files beside theirs, as in a workspace, some alone. Lines of which openings are
 proposed (`filling/openings`) are few, so more of them are asked for than come by chance. Writes `gate.json` into the
-checkpoint directory.
+checkpoint directory; one that was fitted to other features has to be deleted first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.nn.functional import dropout
 
 from .. import bundled
 from ..engine import Engine, InfillRequest
-from ..filling.gate import GATE, Scorer
+from ..filling.gate import GATE, Gate, Scorer
 from ..filling.openings.kinds import openings, telling
 from ..filling.signs import FEATURES, features
 from .cases import Case, cases
@@ -145,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2, help="one per core")
     args = parser.parse_args(argv)
     path = args.directory / GATE
+    Gate.load(args.directory)  # a bad one is told here, in one line, and not by each process
     content: dict[str, Any] = {"features": FEATURES}
     context = get_context("spawn")  # torch's threads do not outlive a fork
     with ProcessPoolExecutor(args.processes, context, Worker.load, (args.directory,)) as pool:
