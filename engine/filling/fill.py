@@ -189,6 +189,8 @@ class Filler:
                 misfit=gap.surroundings.misfit(one.text),
                 repeats=gap.surroundings.repeats(one.text),
                 busies=gap.surroundings.busies(one.text),
+                begun=bool(gap.surroundings.begun.strip()),
+                leaves=gap.surroundings.leaves(one.text),
                 word=gap.words.becomes(one.text),
             )
             for one, (right_score, mean), place in zip(unscored, scores, places, strict=True)

@@ -33,6 +33,8 @@ FEATURES = (
     "misfit",  # what stands around the gap does not allow it
     "repeats",  # it is the line above or below
     "busies",  # mentions a name that nothing else uses
+    "begun",  # its line has text in front of the gap
+    "leaves",  # nothing else of its block would run behind it
     "calm",  # exp(-mean entropy) of the canvas that gave this text
     "rivals",  # log of the number of candidates
     "begun_by",  # log(1 + other candidates that go on where it ends)
@@ -65,6 +67,8 @@ class Signs:
     misfit: bool = False
     repeats: bool = False
     busies: bool = False
+    begun: bool = False
+    leaves: bool = False
     word: str = NOTHING
 
 
@@ -97,6 +101,8 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
                 float(one.misfit),
                 float(one.repeats),
                 float(one.busies),
+                float(one.begun),
+                float(one.leaves),
                 one.calm,
                 math.log(len(signs)),
                 math.log1p(longer),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePosixPath
 
@@ -43,11 +43,23 @@ class Case:
         """What a request may draw drafts from."""
         return tuple(text for _, text in self.beside)
 
+    def while_writing(self) -> Case:
+        """The same gap while its block is written from top to bottom: nothing of that stands below yet. A block is
+        what stands at least as far in as the gap's line; of a line that is not indented, what stands further in."""
+        line = self.prefix[self.prefix.rfind("\n") + 1 :] + self.truth
+        least = max(_margin(line), 1)
+        rest, *below = self.suffix.split("\n")
+        end = next((n for n, one in enumerate(below) if one.strip() and _margin(one) < least), len(below))
+        while end and not below[end - 1].strip():
+            end -= 1
+        return replace(self, suffix="\n".join((rest, *below[end:])))
+
 
 def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "python") -> list[Case]:
-    """kind "line": all of a line behind its indentation; "rest": from a place inside it on; "inside": from a place in
-    it to another, behind which it goes on; "lines": two to MOST_LINES lines, none of them blank. Lines by their share
-    of the text, so long files count for more."""
+    """kind "line": all of a line behind its indentation; "next": the same while its block is written, if something of
+    that stood below; "rest": from a place inside it on; "inside": from a place in it to another, behind which it goes
+    on; "lines": two to MOST_LINES lines, none of them blank. Lines by their share of the text, so long files count for
+    more."""
     documents = Documents(split, language)
     folders = Folders(documents)
     shares = documents.sizes / documents.sizes.sum()
@@ -61,7 +73,7 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
         line = text[start:end]
         if end < 0 or not line.strip() or len(line) > LONGEST_LINE:
             continue
-        indent = len(line) - len(line.lstrip())
+        indent = _margin(line)
         cut = start + (cut_point(line, indent, rng) if kind in ("rest", "inside") else indent)
         begun = text[start:cut].strip()
         if kind == "inside":
@@ -78,8 +90,17 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
                 continue
         if text[cut:end].strip() and (kind != "rest" or begun):
             beside = folders.beside(index, text[:cut] + text[end:])
-            found.append(Case(text[:cut], text[cut:end], text[end:], folders.paths[index], beside))
+            case = Case(text[:cut], text[cut:end], text[end:], folders.paths[index], beside)
+            if kind == "next":
+                whole, case = case, case.while_writing()
+                if case.suffix == whole.suffix:
+                    continue
+            found.append(case)
     return found
+
+
+def _margin(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 class Folders:

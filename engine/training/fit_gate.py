@@ -2,9 +2,11 @@
 
 Asks the engine for gaps of which the truth is known and learns which of a gap's candidates is exactly right, or that
 none is: the likelihood of that by the shares the gate gives, one fit for gaps that end with their line, one for gaps
-inside of it. Most gaps come with the files beside theirs, as in a workspace, some alone. Lines of which openings are
-proposed (`filling/openings`) are few, so more of them are asked for than come by chance. Writes `gate.json` into the
-checkpoint directory; one that was fitted to other features has to be deleted first.
+inside of it. The former are asked for twice, in the whole file and as it is while their block is written: where nothing
+of it stands below, what fits best is right less often. Most gaps come with the files beside theirs, as in a workspace,
+some alone. Lines of which openings are proposed (`filling/openings`) are few, so more of them are asked for than come
+by chance. Writes `gate.json` into the checkpoint directory; one that was fitted to other features has to be deleted
+first.
 """
 
 from __future__ import annotations
@@ -126,7 +128,9 @@ def at_line_ends(n_cases: int) -> list[Case]:
     found = _cases(("rest", "line"), n_cases)
     n_opened = round(OPENED * n_cases)
     lines = cases("tune", "line", LOOKED_AT * n_opened, seed=2)
-    return found + [case for case in lines if telling(openings(case.prefix, case.suffix, case.library))][:n_opened]
+    found += [case for case in lines if telling(openings(case.prefix, case.suffix, case.library))][:n_opened]
+    writing = [case.while_writing() for case in found]
+    return found + [now for now, then in zip(writing, found, strict=True) if now != then]
 
 
 def _cases(kinds: Sequence[str], n_cases: int) -> list[Case]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from midspan.engine.training.cases import LONGEST_FILE, MOST_BESIDE, Folders, cases
+from midspan.engine.training.cases import LONGEST_FILE, MOST_BESIDE, Case, Folders, cases
 from midspan.engine.training.corpus import Documents
 
 FILES = {
@@ -22,11 +22,16 @@ FILES = {
 
 @pytest.fixture
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path, monkeypatch, FILES)
+
+
+def lay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[tuple[str, str], str]) -> None:
+    """files: texts by package and path."""
     folder = tmp_path / "corpus"
     folder.mkdir()
-    (folder / "val.python.txt").write_text("".join(FILES.values()))
-    np.save(folder / "val.python.offsets.npy", np.cumsum([0, *map(len, FILES.values())]))
-    index = [json.dumps({"path": path, "package": package}) + "\n" for package, path in FILES]
+    (folder / "val.python.txt").write_text("".join(files.values()))
+    np.save(folder / "val.python.offsets.npy", np.cumsum([0, *map(len, files.values())]))
+    index = [json.dumps({"path": path, "package": package}) + "\n" for package, path in files]
     (folder / "val.python.index.jsonl").write_text("".join(index))
     monkeypatch.setenv("MIDSPAN_CACHE", str(tmp_path))
 
@@ -44,6 +49,31 @@ def test_what_stands_beside_a_gap(corpus: None, kind: str) -> None:
         assert all(name.rpartition("/")[0] == case.path.rpartition("/")[0] for name in names)
         assert all(texts[name].startswith(text) and text.endswith("\n") for name, text in case.beside)
         assert sum(map(len, case.library)) <= MOST_BESIDE
+
+
+@pytest.mark.parametrize(
+    ("text", "below"),
+    [
+        ("def f(x):\n    ║y = x║\n\n    if y:\n        go()\n    return y\n\n\ndef g():\n", "\n\n\ndef g():\n"),
+        ("def f(x):\n    y = ║x║\n    return y\n", "\n"),
+        ("if (x) {\n  ║go();║\n  stop();\n}\nend();\n", "\n}\nend();\n"),
+        ("if x:\n    ║if y:║\n        go()\nelse:\n    stop()\n", "\nelse:\n    stop()\n"),
+        ("║class A:║\n    a = 1\n\n    b = 2\n\nc = 3\n", "\n\nc = 3\n"),
+        ("║a = 1║\nb = 2\n", "\nb = 2\n"),
+        ("def f():\n    ║return 1║\n\n\n", "\n\n\n"),
+        ("def f():\n    ║return 1║", ""),
+    ],
+)
+def test_while_a_block_is_written_nothing_of_it_stands_below(text: str, below: str) -> None:
+    case = Case(*text.split("║"), path="a.py")
+    assert case.while_writing() == Case(case.prefix, case.truth, below, case.path)
+
+
+def test_a_next_line_has_others_of_its_block_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path, monkeypatch, {("one 1.0", "a.py"): "def f():\n    one()\n    two()\n    six()\n"})
+    found = {case.truth: case for case in cases("val", "next", 60, seed=1)}
+    assert sorted(found) == ["def f():", "one()", "two()"]
+    assert found["two()"].prefix == "def f():\n    one()\n    " and found["two()"].suffix == "\n"
 
 
 def test_what_is_imported_comes_first_and_long_files_are_cut(corpus: None) -> None:

@@ -104,6 +104,19 @@ def test_what_cannot_stand_in_a_gap_is_told_to_the_gate(engine: Engine) -> None:
     assert [one.repeats for one in signs.values()] == [gap.repeats(text) for text in signs]
 
 
+@pytest.mark.parametrize(("typed", "begun"), [("", False), ("    ", False), ("    ret", True), ("    x = ", True)])
+def test_whether_a_line_is_begun_or_leaves_its_block_is_told_to_the_gate(
+    engine: Engine, typed: str, begun: bool
+) -> None:
+    above = "def g(x):\n    y = x + 1\n    return y\n\n\n"
+    request = InfillRequest(above + "def f(x):\n    y = x + 1\n" + typed, "\n\n\nprint(f(1))\n")
+    signs = {one.text: one.signs for one in engine.infill(request).candidates if one.signs}
+    assert {one.begun for one in signs.values()} == {begun}
+    gap = Surroundings.of(request.prefix, request.suffix)
+    assert {text: one.leaves for text, one in signs.items()} == {text: gap.leaves(text) for text in signs}
+    assert any(one.leaves for one in signs.values()) == (typed != "    x = ")
+
+
 def test_what_a_text_makes_of_the_word_behind_it_is_told_to_the_gate(engine: Engine) -> None:
     request = InfillRequest("value = 1\nother = 2\nprint(va", "lue, other)\n", library=("values = value\n",))
     signs = {one.text: one.signs for one in engine.infill(request).candidates if one.signs}

@@ -190,6 +190,13 @@ def test_repeating_a_neighbour_is_seen() -> None:
     assert around("a = 1\na = ║\n").repeats("1")
 
 
+def test_leaving_a_block_is_seen() -> None:
+    gap = around("def f(x):\n    ║\n")
+    assert gap.leaves("return x") and gap.leaves("break") and not gap.leaves("returned = x") and not gap.leaves("")
+    begun = around("def f(x):\n    re║\n")
+    assert begun.leaves("turn x") and not begun.leaves("return x")
+
+
 def test_a_name_that_nothing_reads_is_seen_to_be_used() -> None:
     gap = around("def f(one, two):\n    three = one\n    ║\n    return one\n")
     assert gap.idle == {"two", "three"}

@@ -1,7 +1,8 @@
 """Fills of packages the model has never seen, beside what needs no model: `make quality`.
 
-Cuts rest-of-line, whole-line and several-line gaps out of the held-out packages of the corpus (`make corpus` fetches
-them), asks the engine as the server does, with the files beside each and without, and compares with trivial fills.
+Cuts gaps out of the held-out packages of the corpus (`make corpus` fetches them): the rest of a line, a whole line, the
+next line while its block is written (nothing of that stands below yet), several lines. Asks the engine as the server
+does, with the files beside each and without, and compares with trivial fills.
 `canvas alone` is denoised by itself, from the left on; `canvas` and `causal` are what each of them proposed beside the
 other. Writes `held_out.csv` (a row per language, gap and source of fills) and `coverage.csv` (exact match among the
 share of gaps the engine is surest of) next to this file. The engine is never told a gap's length. Exact match and edit
@@ -46,13 +47,16 @@ class Gaps:
 GAPS = (
     Gaps("python", "rest"),
     Gaps("python", "line"),
+    Gaps("python", "next"),
     Gaps("python", "lines", 0.5),
     Gaps("javascript", "rest", 0.5),
     Gaps("javascript", "line", 0.5),
     Gaps("typescript", "rest", 0.5),
     Gaps("typescript", "line", 0.5),
+    Gaps("typescript", "next", 0.5),
     Gaps("go", "rest", 0.5),
     Gaps("go", "line", 0.5),
+    Gaps("go", "next", 0.5),
     Gaps("rust", "rest", 0.5),
     Gaps("rust", "line", 0.5),
     Gaps("cpp", "rest", 0.5),

@@ -19,7 +19,12 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 HERE = Path(__file__).parent
 WINDOW = 8  # lines of the log in a point
-LABELS = {"rest": "rest of a line", "line": "whole line", "lines": "two to four lines"}
+LABELS = {
+    "rest": "rest of a line",
+    "line": "whole line",
+    "next": "next line of a block that is being written",
+    "lines": "two to four lines",
+}
 
 
 def coverage() -> None:

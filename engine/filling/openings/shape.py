@@ -13,6 +13,7 @@ from .scope import scope
 
 _GOES_ON = (*":{([,=>|&\\+-*/?", " and", " or", " not", " in", " do", " then", " extends")
 _OPENS = (":", "{")
+_LEAVES = re.compile(r"\s*(?:return|raise|throw|break|continue|pass)\b")
 _COMMENT = re.compile(r"\s+(?:#|//).*$")
 
 
@@ -58,6 +59,10 @@ class Surroundings:
         if not line:
             return False
         return not line.endswith(_GOES_ON) if self.next_margin > margin(line) else line.endswith(_OPENS)
+
+    def leaves(self, text: str) -> bool:
+        """Whether nothing else of the gap's block would run behind it."""
+        return _LEAVES.match(self.begun + text) is not None
 
     def repeats(self, text: str) -> bool:
         """Whether the gap's line would be the one above it or the one below it."""
