@@ -190,6 +190,7 @@ class Filler:
                 repeats=gap.surroundings.repeats(one.text),
                 busies=gap.surroundings.busies(one.text),
                 begun=bool(gap.surroundings.begun.strip()),
+                last=gap.surroundings.last,
                 leaves=gap.surroundings.leaves(one.text),
                 word=gap.words.becomes(one.text),
             )
@@ -199,7 +200,7 @@ class Filler:
         judged += [replace(one, signs=sign) for one, sign in zip(unscored, signs, strict=True)]
         if gate is None:
             return sorted(judged, key=lambda one: -joint(one))
-        probabilities = gate.probabilities([one.signs for one in judged if one.signs], gap.inside)
+        probabilities = gate.probabilities([one.signs for one in judged if one.signs], gap.site)
         judged = [replace(one, probability=p) for one, p in zip(judged, probabilities, strict=True)]
         return sorted(judged, key=lambda one: -one.probability)
 

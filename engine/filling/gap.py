@@ -16,7 +16,7 @@ from .ngrams import NO_NGRAMS, NGrams
 from .openings.kinds import openings
 from .openings.line import Opening
 from .openings.shape import Surroundings
-from .signs import Signs
+from .signs import ENDS, INSIDE, LAST, Signs
 from .words import Words
 
 OPEN_END = 1.0  # nats; stands for the end of a text that fills its gap to the last slot: it was not seen to end
@@ -55,6 +55,11 @@ class Gap:
     def inside(self) -> bool:
         """Whether its line goes on behind it."""
         return self.single_line and bool(self.suffix.split("\n", 1)[0].strip())
+
+    @property
+    def site(self) -> str:
+        """One of `signs.SITES`."""
+        return INSIDE if self.inside else LAST if self.surroundings.last else ENDS
 
     @cached_property
     def openings(self) -> list[Opening]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..checkpoints.checkpoint import read_json
 from ..errors import EngineError
-from .signs import FEATURES, Signs, features
+from .signs import FEATURES, SITES, Signs, features
 
 GATE = "gate.json"
 
@@ -54,16 +54,14 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Gate:
-    """ends, inside: of gaps that end with their line, and of those behind which it goes on. There the suffix says more,
-    and what is right is shorter."""
+    """scorers: one for each of `signs.SITES`."""
 
-    ends: Scorer
-    inside: Scorer
+    scorers: Mapping[str, Scorer]
 
-    def probabilities(self, signs: Sequence[Signs], inside: bool) -> list[float]:
+    def probabilities(self, signs: Sequence[Signs], site: str) -> list[float]:
         """Per candidate of one gap, 0..1; what they leave of 1 is for none of them."""
-        scorer = self.inside if inside else self.ends
-        return [float(share) for share in scorer.shares(np.array(features(signs)).reshape(-1, len(FEATURES)))]
+        rows = np.array(features(signs)).reshape(-1, len(FEATURES))
+        return [float(share) for share in self.scorers[site].shares(rows)]
 
     @classmethod
     def load(cls, directory: Path) -> Gate:
@@ -75,7 +73,7 @@ class Gate:
             content = read_json(path)
             if tuple(content["features"]) != FEATURES:
                 raise ValueError("it was fitted to other features")
-            return cls(Scorer.of(content["ends"]), Scorer.of(content["inside"]))
+            return cls({site: Scorer.of(content[site]) for site in SITES})
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{GATE} is not a fitted gate: {error}") from error
 
@@ -100,4 +98,4 @@ PLAIN = _guess(
         "empty": -1.0,
     }
 )
-GUESS = Gate(PLAIN, PLAIN)
+GUESS = Gate(dict.fromkeys(SITES, PLAIN))

@@ -14,6 +14,11 @@ from ..prompts.healing import in_word
 from .openings.kinds import KINDS
 from .words import NEW, NOTHING, USED
 
+ENDS, LAST, INSIDE = "ends", "last", "inside"
+SITES = (ENDS, LAST, INSIDE)
+"""Where a gap may be: at the end of its line; at the end of its block too, which is finished or is being written, and
+who is to know; or with more of its line behind it, where the suffix says most and what is right is shorter."""
+
 FEATURES = (
     "bias",
     "right",  # log p of what stands right behind this candidate (`Proposals.evidence`), nats
@@ -34,6 +39,7 @@ FEATURES = (
     "repeats",  # it is the line above or below
     "busies",  # mentions a name that nothing else uses
     "begun",  # its line has text in front of the gap
+    "last",  # nothing of its block stands below
     "leaves",  # nothing else of its block would run behind it
     "calm",  # exp(-mean entropy) of the canvas that gave this text
     "rivals",  # log of the number of candidates
@@ -68,6 +74,7 @@ class Signs:
     repeats: bool = False
     busies: bool = False
     begun: bool = False
+    last: bool = False
     leaves: bool = False
     word: str = NOTHING
 
@@ -102,6 +109,7 @@ def features(signs: Sequence[Signs]) -> list[list[float]]:
                 float(one.repeats),
                 float(one.busies),
                 float(one.begun),
+                float(one.last),
                 float(one.leaves),
                 one.calm,
                 math.log(len(signs)),

@@ -1,12 +1,12 @@
 """Fits the gate on the `tune` packages: `python -m midspan.engine.training.fit_gate [DIRECTORY]`.
 
 Asks the engine for gaps of which the truth is known and learns which of a gap's candidates is exactly right, or that
-none is: the likelihood of that by the shares the gate gives, one fit for gaps that end with their line, one for gaps
-inside of it. The former are asked for twice, in the whole file and as it is while their block is written: where nothing
-of it stands below, what fits best is right less often. Most gaps come with the files beside theirs, as in a workspace,
-some alone. Lines of which openings are proposed (`filling/openings`) are few, so more of them are asked for than come
-by chance. Writes `gate.json` into the checkpoint directory; one that was fitted to other features has to be deleted
-first.
+none is: the likelihood of that by the shares the gate gives, one fit for each of `signs.SITES`. Gaps that end with
+their line are asked for twice: in the whole file, and as it is while their block is written. Where nothing of it stands
+below, what goes best with what does is right less often. Most gaps come with the files beside theirs, as in a
+workspace, some alone. Lines of which openings are proposed (`filling/openings`) are few, so more of them are asked for
+than come by chance. Writes `gate.json` into the checkpoint directory; one that was fitted to other features has to be
+deleted first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .. import bundled
 from ..engine import Engine, InfillRequest
 from ..filling.gate import GATE, Gate, Scorer
 from ..filling.openings.kinds import openings, telling
-from ..filling.signs import FEATURES, features
+from ..filling.signs import ENDS, FEATURES, INSIDE, LAST, SITES, features
 from .cases import Case, cases
 
 HIDDEN = 32
@@ -110,8 +110,7 @@ class Worker:
         return judged(cls.engine, *asked)
 
 
-def fitted(pool: Executor, found: Sequence[Case], max_tokens: int, name: str) -> dict[str, Any]:
-    """One scorer, and what it was fitted on."""
+def all_judged(pool: Executor, found: Sequence[Case], max_tokens: int, name: str) -> list[Judged]:
     asked = [
         (
             InfillRequest(case.prefix, case.suffix, max_tokens=max_tokens, library=case.library * bool(n % ALONE)),
@@ -119,18 +118,20 @@ def fitted(pool: Executor, found: Sequence[Case], max_tokens: int, name: str) ->
         )
         for n, case in enumerate(found)
     ]
-    gaps = list(track(pool.map(Worker.judge, asked, chunksize=4), total=len(asked), description=name))
+    return list(track(pool.map(Worker.judge, asked, chunksize=4), total=len(asked), description=name))
+
+
+def fitted(gaps: Sequence[Judged]) -> dict[str, Any]:
+    """One scorer, and what it was fitted on."""
     counts = {"candidates": sum(len(right) for _, right in gaps), "right": sum(any(right) for _, right in gaps)}
-    return {"cases": len(found), **counts, **fit(gaps).content()}
+    return {"cases": len(gaps), **counts, **fit(gaps).content()}
 
 
 def at_line_ends(n_cases: int) -> list[Case]:
     found = _cases(("rest", "line"), n_cases)
     n_opened = round(OPENED * n_cases)
     lines = cases("tune", "line", LOOKED_AT * n_opened, seed=2)
-    found += [case for case in lines if telling(openings(case.prefix, case.suffix, case.library))][:n_opened]
-    writing = [case.while_writing() for case in found]
-    return found + [now for now, then in zip(writing, found, strict=True) if now != then]
+    return found + [case for case in lines if telling(openings(case.prefix, case.suffix, case.library))][:n_opened]
 
 
 def _cases(kinds: Sequence[str], n_cases: int) -> list[Case]:
@@ -150,14 +151,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     path = args.directory / GATE
     Gate.load(args.directory)  # a bad one is told here, in one line, and not by each process
-    content: dict[str, Any] = {"features": FEATURES}
+    found = at_line_ends(args.cases)
+    begun = [one for case in found if (one := case.while_writing()) != case]
     context = get_context("spawn")  # torch's threads do not outlive a fork
     with ProcessPoolExecutor(args.processes, context, Worker.load, (args.directory,)) as pool:
-        content["ends"] = fitted(pool, at_line_ends(args.cases), 32, "at a line's end")
-        content["inside"] = fitted(pool, _cases(("inside",), args.cases), 16, "inside of a line")
+        ends = all_judged(pool, found, 32, "at a line's end")
+        writing = all_judged(pool, begun, 32, "of a block being written")
+        inside = all_judged(pool, _cases(("inside",), args.cases), 16, "inside of a line")
+    content: dict[str, Any] = {"features": FEATURES, ENDS: fitted(ends), LAST: fitted(ends + writing)}
+    content[INSIDE] = fitted(inside)
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    for kind in ("ends", "inside"):
-        print(kind, {name: content[kind][name] for name in ("cases", "candidates", "right")})
+    for site in SITES:
+        print(site, {name: content[site][name] for name in ("cases", "candidates", "right")})
     return 0
 
 

@@ -15,8 +15,10 @@ from midspan.engine import Engine, InfillRequest
 from midspan.engine.denoise import Alphabet, Denoised
 from midspan.engine.filling.drafts import surprise, told
 from midspan.engine.filling.gap import OPEN_END, Candidate, Gap, calmness, merged
+from midspan.engine.filling.gate import GATE
 from midspan.engine.filling.openings.shape import Surroundings
 from midspan.engine.filling.proposals import cuts, met, unopened
+from midspan.engine.filling.signs import ENDS, FEATURES, INSIDE, LAST, SITES
 from midspan.engine.filling.words import Words
 from midspan.engine.prompts.framed import Framed
 from midspan.engine.sampler import Noise
@@ -111,10 +113,33 @@ def test_whether_a_line_is_begun_or_leaves_its_block_is_told_to_the_gate(
     above = "def g(x):\n    y = x + 1\n    return y\n\n\n"
     request = InfillRequest(above + "def f(x):\n    y = x + 1\n" + typed, "\n\n\nprint(f(1))\n")
     signs = {one.text: one.signs for one in engine.infill(request).candidates if one.signs}
-    assert {one.begun for one in signs.values()} == {begun}
+    assert {one.begun for one in signs.values()} == {begun} and all(one.last for one in signs.values())
     gap = Surroundings.of(request.prefix, request.suffix)
     assert {text: one.leaves for text, one in signs.items()} == {text: gap.leaves(text) for text in signs}
     assert any(one.leaves for one in signs.values()) == (typed != "    x = ")
+
+
+@pytest.mark.parametrize(
+    ("site", "prefix", "suffix"),
+    [
+        (ENDS, "def f(x):\n    y = ", "\n    return y\n"),
+        (LAST, "def f(x):\n    y = x\n    return ", "\n\n\nprint(f(1))\n"),
+        (INSIDE, "def f(x):\n    return g(", ", x)\n"),
+    ],
+)
+def test_each_site_has_a_scorer_of_its_own(
+    tmp_path: Path, tiny_config: Callable[[str], dict[str, Any]], site: str, prefix: str, suffix: str
+) -> None:
+    directory = write_checkpoint(tmp_path, tiny_config("mini"))
+    manifest = json.loads((directory / "midspan.json").read_text())
+    (directory / "midspan.json").write_text(json.dumps({**manifest, "drafts": True}))
+    content: dict[str, Any] = {"features": FEATURES}
+    for one in SITES:  # all candidates alike: as likely as not together, or hardly at all
+        linear = [0.0 if one == site else -20.0, *[0.0] * (len(FEATURES) - 1)]
+        content[one] = {"linear": linear, "hidden": [], "out": []}
+    (directory / GATE).write_text(json.dumps(content))
+    found = Engine.load(directory).infill(InfillRequest(prefix, suffix)).candidates
+    assert found and sum(one.probability for one in found) >= 0.5
 
 
 def test_what_a_text_makes_of_the_word_behind_it_is_told_to_the_gate(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from midspan.engine.errors import EngineError
 from midspan.engine.filling.gate import GATE, GUESS, Gate, Scorer
-from midspan.engine.filling.signs import FEATURES, Signs, features
+from midspan.engine.filling.signs import ENDS, FEATURES, INSIDE, LAST, SITES, Signs, features
 from midspan.engine.filling.words import NEW, NOTHING, USED, Words
 from midspan.engine.training.fit_gate import Judged, fit
 
@@ -35,19 +35,19 @@ def scorer(seed: int = 0, hidden: int = 5) -> Scorer:
 def test_probabilities_leave_room_for_none_of_them_and_know_no_order(
     found: list[tuple[str, float]], rng: random.Random
 ) -> None:
-    gate = Gate(scorer(1), scorer(2))
+    gate = Gate({site: scorer(seed) for seed, site in enumerate(SITES)})
     signs = [sign(text, right) for text, right in found]
-    for inside in (False, True):
-        shares = gate.probabilities(signs, inside)
+    for site in SITES:
+        shares = gate.probabilities(signs, site)
         assert len(shares) == len(signs) and all(share > 0 for share in shares) and sum(shares) < 1
         order = rng.sample(range(len(signs)), len(signs))
-        mixed = gate.probabilities([signs[i] for i in order], inside)
+        mixed = gate.probabilities([signs[i] for i in order], site)
         assert mixed == pytest.approx([shares[i] for i in order])
 
 
 def test_better_evidence_on_the_right_never_lowers_a_candidate() -> None:
     rival = sign("y", right=-9.0, source="canvas")
-    seen = [GUESS.probabilities([sign(right=right, source="copy"), rival], False)[0] for right in range(-40, 0, 4)]
+    seen = [GUESS.probabilities([sign(right=right, source="copy"), rival], ENDS)[0] for right in range(-40, 0, 4)]
     assert seen == sorted(seen) and seen[0] < seen[-1]
 
 
@@ -130,26 +130,27 @@ def test_a_fit_is_the_same_every_time_and_kept_in_a_file(tmp_path: Path) -> None
     found = [*gaps(0, 20), ([], [])]
     one, other = fit(found), fit(found)
     assert one.content() == other.content() != fit(found, seed=1).content()
-    content = {"features": FEATURES, "ends": one.content(), "inside": scorer(3).content()}
+    others = {LAST: scorer(2), INSIDE: scorer(3)}
+    content = {"features": FEATURES, ENDS: one.content()} | {site: other.content() for site, other in others.items()}
     (tmp_path / GATE).write_text(json.dumps(content))
     loaded = Gate.load(tmp_path)
     rows = np.array(found[0][0])
-    assert loaded.ends.shares(rows) == pytest.approx(one.shares(rows), abs=1e-3)
-    assert loaded.inside.shares(rows) == pytest.approx(scorer(3).shares(rows), abs=1e-3)
+    for site, scores in {ENDS: one, **others}.items():
+        assert loaded.scorers[site].shares(rows) == pytest.approx(scores.shares(rows), abs=1e-3)
     assert Gate.load(tmp_path / "elsewhere") is GUESS
 
 
 def broken() -> list[Any]:
-    whole = {"features": FEATURES, "ends": scorer().content(), "inside": scorer().content()}
-    ends = whole["ends"]
+    whole = {"features": FEATURES} | {site: scorer().content() for site in SITES}
+    ends = whole[ENDS]
     return [
         [],
         whole | {"features": FEATURES[1:]},
-        {name: whole[name] for name in ("features", "ends")},
-        whole | {"ends": {**ends, "linear": ends["linear"][1:]}},
-        whole | {"ends": {**ends, "hidden": ends["hidden"][1:]}},
-        whole | {"ends": {**ends, "out": None}},
-        whole | {"ends": {**ends, "out": [float("nan")] * len(ends["out"])}},
+        {name: whole[name] for name in ("features", ENDS, INSIDE)},
+        whole | {ENDS: {**ends, "linear": ends["linear"][1:]}},
+        whole | {ENDS: {**ends, "hidden": ends["hidden"][1:]}},
+        whole | {ENDS: {**ends, "out": None}},
+        whole | {ENDS: {**ends, "out": [float("nan")] * len(ends["out"])}},
     ]
 
 

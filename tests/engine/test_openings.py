@@ -190,6 +190,25 @@ def test_repeating_a_neighbour_is_seen() -> None:
     assert around("a = 1\na = ║\n").repeats("1")
 
 
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("def f(x):\n    ║\n    return x\n", False),
+        ("def f(x):\n    ║\n\n\ndef g():\n", True),
+        ("def f(x):\n    y = ║\n\n\ndef g():\n", True),
+        ("def f(x):\n    y = x\n║\n\n\ndef g():\n", True),
+        ("def f(x):\n    y = x\n║\n    return y\n", False),
+        ("def f(x):\n    y = x\n\n\n║\n\n\ndef g():\n", False),
+        ("if (x) {\n  ║\n}\n", True),
+        ("a = 1\n║\nb = 2\n", False),
+        ("a = 1\n║", True),
+        ("a = 1\nb║\n\n", True),
+    ],
+)
+def test_the_last_line_of_a_block_is_seen(text: str, last: bool) -> None:
+    assert around(text).last == last
+
+
 def test_leaving_a_block_is_seen() -> None:
     gap = around("def f(x):\n    ║\n")
     assert gap.leaves("return x") and gap.leaves("break") and not gap.leaves("returned = x") and not gap.leaves("")

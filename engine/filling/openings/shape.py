@@ -20,12 +20,14 @@ _COMMENT = re.compile(r"\s+(?:#|//).*$")
 @dataclass(frozen=True)
 class Surroundings:
     """begun: the gap's line up to it. ends_line: whether nothing stands behind it there. next_margin: of the next line
-    with text. above, below: the nearest lines with text, stripped. marks: those that the gap must have an odd number
+    with text. last: whether nothing of the line's block stands below. above, below: the nearest lines with text,
+    stripped. marks: those that the gap must have an odd number
     of. prose: whether it stands in a text over several lines. idle: names of its function that nothing reads."""
 
     begun: str
     ends_line: bool
     next_margin: int
+    last: bool
     above: str
     below: str
     marks: tuple[str, ...]
@@ -37,10 +39,14 @@ class Surroundings:
         line, begun = MissingLine.around(prefix, suffix)
         function = scope(line, begun)
         below = nearest(line.below)
+        own = len(line.head)
+        if not (own or begun):  # as far in as the line above, unless two blank lines end that
+            own = max(line.margin, margin(nearest(reversed(line.above[-2:]))))
         return cls(
             begun=line.head + begun,
             ends_line=not line.after.partition("\n")[0].strip(),
             next_margin=margin(below),
+            last=not below.strip() or margin(below) < own,
             above=line.up,
             below=line.down,
             marks=tuple(unpaired(prefix, suffix)),
