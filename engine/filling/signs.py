@@ -16,8 +16,8 @@ from .words import NEW, NOTHING, USED
 
 ENDS, LAST, INSIDE = "ends", "last", "inside"
 SITES = (ENDS, LAST, INSIDE)
-"""Where a gap may be: at the end of its line; at the end of its block too, which is finished or is being written, and
-who is to know; or with more of its line behind it, where the suffix says most and what is right is shorter."""
+"""Where a gap may be: at the end of its line; at the end of its block too, where nobody knows whether it is being
+written still; or with more of its line behind it, where the suffix says most and what is right is shorter."""
 
 FEATURES = (
     "bias",

@@ -152,17 +152,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = args.directory / GATE
     Gate.load(args.directory)  # a bad one is told here, in one line, and not by each process
     found = at_line_ends(args.cases)
-    begun = [one for case in found if (one := case.while_writing()) != case]
+    unfinished = [one for case in found if (one := case.while_writing()) != case]
     context = get_context("spawn")  # torch's threads do not outlive a fork
     with ProcessPoolExecutor(args.processes, context, Worker.load, (args.directory,)) as pool:
         ends = all_judged(pool, found, 32, "at a line's end")
-        writing = all_judged(pool, begun, 32, "of a block being written")
+        writing = all_judged(pool, unfinished, 32, "of a block being written")
         inside = all_judged(pool, _cases(("inside",), args.cases), 16, "inside of a line")
-    content: dict[str, Any] = {"features": FEATURES, ENDS: fitted(ends), LAST: fitted(ends + writing)}
-    content[INSIDE] = fitted(inside)
+    # The ends of blocks are few in whole files, and their lines much like others: each fit has all there is for it.
+    fits = {ENDS: fitted(ends), LAST: fitted(ends + writing), INSIDE: fitted(inside)}
+    content = {"features": FEATURES, **fits}
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
     for site in SITES:
-        print(site, {name: content[site][name] for name in ("cases", "candidates", "right")})
+        print(site, {name: fits[site][name] for name in ("cases", "candidates", "right")})
     return 0
 
 

@@ -21,8 +21,8 @@ _COMMENT = re.compile(r"\s+(?:#|//).*$")
 class Surroundings:
     """begun: the gap's line up to it. ends_line: whether nothing stands behind it there. next_margin: of the next line
     with text. last: whether nothing of the line's block stands below. above, below: the nearest lines with text,
-    stripped. marks: those that the gap must have an odd number
-    of. prose: whether it stands in a text over several lines. idle: names of its function that nothing reads."""
+    stripped. marks: those that the gap must have an odd number of. prose: whether it stands in a text over several
+    lines. idle: names of its function that nothing reads."""
 
     begun: str
     ends_line: bool
