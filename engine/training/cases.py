@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from ..filling.openings.line import margin
 from .corpus import Documents
 from .examples import cut_point
 
@@ -47,9 +48,9 @@ class Case:
         """The same gap while its block is written from top to bottom: nothing of that stands below yet. A block is
         what stands at least as far in as the gap's line; of a line that is not indented, what stands further in."""
         line = self.prefix[self.prefix.rfind("\n") + 1 :] + self.truth
-        least = max(_margin(line), 1)
+        least = max(margin(line), 1)
         rest, *below = self.suffix.split("\n")
-        end = next((n for n, one in enumerate(below) if one.strip() and _margin(one) < least), len(below))
+        end = next((n for n, one in enumerate(below) if one.strip() and margin(one) < least), len(below))
         while end and not below[end - 1].strip():
             end -= 1
         return replace(self, suffix="\n".join((rest, *below[end:])))
@@ -73,7 +74,7 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
         line = text[start:end]
         if end < 0 or not line.strip() or len(line) > LONGEST_LINE:
             continue
-        indent = _margin(line)
+        indent = margin(line)
         cut = start + (cut_point(line, indent, rng) if kind in ("rest", "inside") else indent)
         begun = text[start:cut].strip()
         if kind == "inside":
@@ -97,10 +98,6 @@ def cases(split: str, kind: str, n_cases: int, seed: int, language: str = "pytho
                     continue
             found.append(case)
     return found
-
-
-def _margin(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 class Folders:

@@ -111,6 +111,7 @@ class Worker:
 
 
 def all_judged(pool: Executor, found: Sequence[Case], max_tokens: int, name: str) -> list[Judged]:
+    """What `pool`'s engines say about each of the cases, in their order; name: of the progress bar."""
     asked = [
         (
             InfillRequest(case.prefix, case.suffix, max_tokens=max_tokens, library=case.library * bool(n % ALONE)),

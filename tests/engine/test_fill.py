@@ -130,9 +130,7 @@ def test_whether_a_line_is_begun_or_leaves_its_block_is_told_to_the_gate(
 def test_each_site_has_a_scorer_of_its_own(
     tmp_path: Path, tiny_config: Callable[[str], dict[str, Any]], site: str, prefix: str, suffix: str
 ) -> None:
-    directory = write_checkpoint(tmp_path, tiny_config("mini"))
-    manifest = json.loads((directory / "midspan.json").read_text())
-    (directory / "midspan.json").write_text(json.dumps({**manifest, "drafts": True}))
+    directory = drafting(tmp_path, tiny_config)
     content: dict[str, Any] = {"features": FEATURES}
     for one in SITES:  # all candidates alike: as likely as not together, or hardly at all
         linear = [0.0 if one == site else -20.0, *[0.0] * (len(FEATURES) - 1)]
@@ -175,10 +173,15 @@ def test_a_gap_inside_of_a_word_may_end_where_the_word_goes_on(engine: Engine) -
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[[str], dict[str, Any]]) -> Engine:
-    directory = write_checkpoint(tmp_path_factory.mktemp("checked"), tiny_config("mini"))
+    return Engine.load(drafting(tmp_path_factory.mktemp("checked"), tiny_config))
+
+
+def drafting(folder: Path, tiny_config: Callable[[str], dict[str, Any]]) -> Path:
+    """A checkpoint that drafts as well, with random weights."""
+    directory = write_checkpoint(folder, tiny_config("mini"))
     manifest = json.loads((directory / "midspan.json").read_text())
     (directory / "midspan.json").write_text(json.dumps({**manifest, "drafts": True}))
-    return Engine.load(directory)
+    return directory
 
 
 REQUEST = InfillRequest(SAMPLE + "total = sum(values)\ntotal = ", "\nreturn total\n")
