@@ -15,9 +15,8 @@ from torch import Tensor
 
 from ..cache import KVCache
 from ..network import Network
-from .ngrams import MAX_ORDER, NGrams
+from .ngrams import MAX_ORDER, NO_NGRAMS, NGrams
 
-TINY = 1e-9  # keeps the logarithm of a share that is nothing finite
 CAUSAL, CANVAS = "causal", "canvas"
 A_PASS = 24  # tokens that cost as much as a pass by itself
 
@@ -111,16 +110,17 @@ def evidence(
     start: Start,
     gaps: Sequence[Sequence[int]],
     right: Sequence[int],
-    ngrams: NGrams | None = None,
+    ngrams: NGrams = NO_NGRAMS,
+    beyond: NGrams = NO_NGRAMS,
 ) -> list[tuple[float, float]]:
     """Per gap: (sum of log p(right | prefix + gap), mean of log p(gap and right's first token | prefix)), in nats.
 
-    Gaps go through the network side by side, long ones apart from short ones. ngrams: mixed with the network's
-    distribution of the gap's tokens, as in drafts.
+    Gaps go through the network side by side, long ones apart from short ones. ngrams, beyond: mixed with the network's
+    distribution as in drafts, of the gap's tokens and of right's; the latter must not know `right` itself.
     """
     scores: dict[int, tuple[float, float]] = {}
     for part in _batches([len(gap) for gap in gaps], len(right)):
-        found = _evidence(network, start, [gaps[i] for i in part], right, ngrams)
+        found = _evidence(network, start, [gaps[i] for i in part], right, ngrams, beyond)
         scores |= zip(part, found, strict=True)
     return [scores[i] for i in range(len(gaps))]
 
@@ -140,7 +140,12 @@ def _batches(lengths: Sequence[int], n_right: int) -> list[list[int]]:
 
 
 def _evidence(
-    network: Network, start: Start, gaps: Sequence[Sequence[int]], right: Sequence[int], ngrams: NGrams | None
+    network: Network,
+    start: Start,
+    gaps: Sequence[Sequence[int]],
+    right: Sequence[int],
+    ngrams: NGrams,
+    beyond: NGrams,
 ) -> list[tuple[float, float]]:
     prefix_ids = start.prefix_ids
     rows = [[prefix_ids[-1], *gap, *right] for gap in gaps]
@@ -153,19 +158,24 @@ def _evidence(
         n = len(gap) + len(right)
         log_probs = torch.log_softmax(network.logits(hidden[i, :n]), dim=-1)
         picked = log_probs.gather(1, ids[i, 1 : n + 1, None]).squeeze(1).cpu()
-        if ngrams is not None:
-            picked[: len(gap)] = _with_ngrams(picked[: len(gap)], ngrams, prefix_ids, gap)
-        scores.append((float(picked[len(gap) :].sum()), float(picked[: len(gap) + 1].mean())))
+        before = [*prefix_ids[-MAX_ORDER:], *gap]
+        mixed = torch.cat(
+            (
+                _mixed(picked[: len(gap)], ngrams, prefix_ids[-MAX_ORDER:], gap),
+                _mixed(picked[len(gap) :], beyond, before[-MAX_ORDER:], right),
+            )
+        )
+        scores.append((float(mixed[len(gap) :].sum()), float(mixed[: len(gap) + 1].mean())))
     return scores
 
 
-def _with_ngrams(log_probs: Tensor, ngrams: NGrams, prefix_ids: Sequence[int], gap: Sequence[int]) -> Tensor:
-    """log p of the gap's tokens [len(gap)] by the network, mixed with the n-grams' shares of them."""
-    context = [*prefix_ids[-MAX_ORDER:], *gap]
-    known = [ngrams.after(context[: len(context) - len(gap) + place]) for place in range(len(gap))]
+def _mixed(log_probs: Tensor, ngrams: NGrams, context: Sequence[int], ids: Sequence[int]) -> Tensor:
+    """log p of `ids` behind the context, [len(ids)]: the network's, mixed with the n-grams' shares of them."""
+    whole = [*context, *ids]
+    known = [ngrams.after(whole[: len(context) + place]) for place in range(len(ids))]
     weights = torch.tensor([one.weight for one in known])
-    shares = torch.tensor([one.share(id_) for one, id_ in zip(known, gap, strict=True)])
-    return torch.log(log_probs.exp() * (1 - weights) + weights * shares + TINY)
+    shares = torch.tensor([one.share(id_) for one, id_ in zip(known, ids, strict=True)])
+    return torch.logaddexp(log_probs + torch.log1p(-weights), torch.log(weights * shares))
 
 
 def surprise(network: Network, cache: KVCache, prefix_ids: Sequence[int], ids: Sequence[int]) -> Tensor:

@@ -33,7 +33,7 @@ class Gap:
     n_slots: the text's size, guessed. draft: what the text may be, from an earlier answer. check: judges a whole text.
     library: texts of other files, for drafts alone. start, word, breadth, ngrams: what drafts are made with: behind
     what they are written, in front of what word and how broadly they are searched for if they are, and the text's own
-    n-grams.
+    n-grams; beyond: those that do not know the head of the suffix.
     """
 
     prefix: str
@@ -50,6 +50,7 @@ class Gap:
     word: Start | None = None
     breadth: Breadth = WIDE
     ngrams: NGrams = NO_NGRAMS
+    beyond: NGrams = NO_NGRAMS
 
     @property
     def inside(self) -> bool:

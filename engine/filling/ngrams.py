@@ -1,8 +1,10 @@
 """N-grams: what followed the last few tokens elsewhere in the file around the gap.
 
-No table is kept: a scan of a few thousand ids takes microseconds and is never stale. Those of other files are left out:
-with any of seven weights they made at most one causal draft in two hundred more right, as often one less, and cost the
-tokenizing of all that text. Knows nothing of networks or text.
+Ever longer ends of a context are looked for; what followed each is mixed with what followed the shorter ones, and all
+of it with what the network says (interpolation, Jelinek and Mercer 1980; the network stands where they have a uniform
+distribution). Nothing is counted ahead: places are found by a search in sorted ids, so the counts are never stale.
+N-grams of other files are left out: with any of seven weights they made at most one causal draft in two hundred more
+right, as often one less, and cost the tokenizing of all that text. Knows nothing of networks or text.
 """
 
 from __future__ import annotations
@@ -12,18 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_ORDER = 6
+MAX_ORDER = 12
 SURE_ORDER = 2  # tokens of context that must match before the n-grams guess ahead
 GUESS = 6
-# Weight of the file's n-gram against the network, by how many tokens of context match (index 0: none); of five
-# scales tried on the tune packages this one gave most exact lines.
-ORDER_WEIGHT = (0.0, 0.02, 0.1, 0.18, 0.25, 0.3, 0.35)
+GAP, END = -1, -2  # among ids: what matches nothing; behind a context, what matches not even that
+# Log-odds of what followed an end of the context against all that is said without it: by its tokens, the places where
+# it stands, and the kinds of followers per place. Fitted on the tune packages; `training/fit_ngrams.py` does it again.
+BIAS, BY_ORDER, BY_PLACES, BY_VARIETY = 0.88, 0.81, -0.74, -2.97
 
 
 @dataclass(frozen=True)
 class Followers:
-    """ids [N] and their shares [N], summing to 1, of what followed the longest match of a context's end; matched: its
-    length in tokens, 0 where there is none; weight: of these shares against the network's, 0..1."""
+    """What may follow a context: ids [N] and their shares [N], summing to 1; matched: tokens of the longest match, 0
+    where there is none; weight: of these shares against the network's, 0..1."""
 
     ids: np.ndarray
     shares: np.ndarray
@@ -35,6 +38,28 @@ class Followers:
         return float(self.shares[self.ids == id_].sum())
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Where ends of a context stand. orders: tokens of each [M], ascending, the longest of those that stand at the same
+    places; ids: all that followed one of them [N], ascending; counts: how often, [M, N]."""
+
+    orders: np.ndarray
+    ids: np.ndarray
+    counts: np.ndarray
+
+    def followers(self) -> Followers:
+        if not len(self.orders):
+            return NOTHING
+        n_places = self.counts.sum(1)
+        variety = (self.counts > 0).sum(1) / n_places
+        odds = BIAS + BY_ORDER * np.log(self.orders) + BY_PLACES * np.log(n_places) + BY_VARIETY * variety
+        weights = 1 / (1 + np.exp(-odds))
+        left = np.cumprod(np.append(1.0, (1 - weights)[::-1]))[::-1]  # by the longer ones; in front, by all of them
+        mass = (weights * left[1:] / n_places) @ self.counts
+        return Followers(self.ids, mass / mass.sum(), int(self.orders[-1]), float(1 - left[0]))
+
+
+NOWHERE = Matches(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.int64))
 NOTHING = Followers(np.empty(0, np.int64), np.empty(0), 0, 0.0)
 
 
@@ -43,16 +68,35 @@ class NGrams:
     MAX_ORDER count as MAX_ORDER."""
 
     def __init__(self, file_ids: np.ndarray) -> None:
-        self._file_ids = file_ids
-        self._places = np.flatnonzero(file_ids >= 0)
+        # In front of every place there is room for the longest match, and an END that stops it.
+        self._ids = np.concatenate((np.full(MAX_ORDER + 1, GAP), np.maximum(file_ids, GAP)))
+        places = np.flatnonzero(self._ids >= 0)
+        self._places = places[np.lexsort((self._ids[places], self._ids[places - 1]))]  # by the id in front, then by id
+        self._in_front, self._following = self._ids[self._places - 1], self._ids[self._places]
         self._known: dict[tuple[int, ...], Followers] = {}
 
     def after(self, context: Sequence[int]) -> Followers:
-        """What followed the longest match of the context's end."""
+        """What may follow the context."""
         end = tuple(context[-MAX_ORDER:])
         if end not in self._known:
-            self._known[end] = _followers(self._file_ids, self._places, end)
+            self._known[end] = self.matches(end).followers()
         return self._known[end]
+
+    def matches(self, context: Sequence[int]) -> Matches:
+        """Of at most MAX_ORDER ids."""
+        first, last = self._in_front.searchsorted((context[-1], context[-1] + 1)) if context else (0, 0)
+        if first == last:
+            return NOWHERE
+        wanted = np.array((*reversed(context), END))
+        same = self._ids[self._places[first:last, None] - np.arange(1, len(wanted) + 1)] == wanted
+        matched = same.argmin(1)  # tokens of the context in front of each place
+        following = self._following[first:last]
+        is_new = np.append(True, following[1:] != following[:-1])
+        ids, which = following[is_new], is_new.cumsum() - 1
+        orders = np.flatnonzero(np.bincount(matched))
+        at = orders.searchsorted(matched) * len(ids) + which
+        exactly = np.bincount(at, minlength=len(orders) * len(ids)).reshape(len(orders), len(ids))
+        return Matches(orders, ids, exactly[::-1].cumsum(0)[::-1])
 
     def foresee(self, context: Sequence[int]) -> list[int]:
         """What the n-grams alone would write next, while they are fairly sure; at most GUESS tokens.
@@ -69,21 +113,6 @@ class NGrams:
             guess.append(int(found.ids[found.shares.argmax()]))
             longer.append(guess[-1])
         return guess
-
-
-def _followers(ids: np.ndarray, places: np.ndarray, context: Sequence[int]) -> Followers:
-    """places: of the ids that are no gap."""
-    matched = 0
-    for back, id_ in enumerate(reversed(context), start=1):
-        narrower = places[places >= back]
-        narrower = narrower[ids[narrower - back] == id_]
-        if len(narrower) == 0:
-            break
-        places, matched = narrower, back
-    if matched == 0:
-        return NOTHING
-    found, counts = np.unique(ids[places], return_counts=True)
-    return Followers(found, counts / counts.sum(), matched, ORDER_WEIGHT[matched])
 
 
 NO_NGRAMS = NGrams(np.empty(0, np.int64))

@@ -32,6 +32,7 @@ SEARCH = 0.4  # of the time that is left, at most; ranking and the canvas need s
 BORDER = -1  # among token ids: where the gap is
 _WORD = re.compile(r"\w+")
 RIGHT_TOKENS = 8  # of the suffix' head that a candidate is judged by
+HEALED = 2  # tokens by which that head may begin later, where a word at the seam is healed
 MOST_CHARACTERS = 8  # of a copy, per slot of the gap
 
 
@@ -63,13 +64,13 @@ class Proposals:
         """The gap with what its drafts are made with; breadth: of the search for several of the causal mode's."""
         frame = gap.frame
         start = self._told(gap, Start(gap.cache, frame.prefix_ids, frame.typed))
-        if breadth is None:
-            return replace(gap, start=start, ngrams=NGrams(self._file_ids(gap, start.typed)))
-        word, n_begun = start, len(frame.begun)
-        if n_begun:
+        word, n_begun = start if breadth else None, len(frame.begun)
+        if breadth and n_begun:
             ids, typed = frame.prefix_ids[:-n_begun], "".join(frame.begun) + frame.typed
             word = self._told(gap, Start(gap.cache.rewound(n_begun), ids, typed))
-        return replace(gap, start=start, word=word, breadth=breadth, ngrams=NGrams(self._file_ids(gap, word.typed)))
+        file_ids = self._file_ids(gap, (word or start).typed)
+        ngrams, beyond = NGrams(file_ids), NGrams(without_head(file_ids))
+        return replace(gap, start=start, word=word, breadth=breadth or gap.breadth, ngrams=ngrams, beyond=beyond)
 
     def _told(self, gap: Gap, start: Start) -> Start:
         """The start of a causal mode that is told of the suffix, if it knows what to make of it."""
@@ -177,7 +178,7 @@ class Proposals:
             ids = [self._tokens.encode(start.typed + one.text + kept) for one in candidates]
         if start.told:
             return evidence(self._network, start, ids, [*self._end_ids], gap.ngrams)
-        return evidence(self._network, start, ids, frame.pinned_ids[:RIGHT_TOKENS])
+        return evidence(self._network, start, ids, frame.pinned_ids[:RIGHT_TOKENS], gap.ngrams, gap.beyond)
 
     def _copied(self, gap: Gap, draft: Draft) -> Candidate:
         return Candidate(draft.text, self._ids(gap, draft.text), frozenset((draft.source,)), draft.match)
@@ -197,6 +198,12 @@ class Proposals:
         pieces.append(np.array([BORDER], np.int64))
         pieces += [self._line_ids(line) for line in after.splitlines(keepends=True)]
         return np.concatenate(pieces)
+
+
+def without_head(file_ids: np.ndarray) -> np.ndarray:
+    """The same, the gap reaching over the head of the suffix that candidates are judged by: not by itself."""
+    border = int(np.flatnonzero(file_ids == BORDER)[0])
+    return np.delete(file_ids, np.s_[border + 1 : border + 1 + RIGHT_TOKENS + HEALED])
 
 
 def unopened(text: str) -> int:

@@ -10,26 +10,43 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from midspan.engine.filling import ngrams
 from midspan.engine.filling.drafts import Start, Writing, evidence, greedy, surprise, told
 from midspan.engine.filling.ngrams import NGrams
 from midspan.engine.network import Network
 
 
-@given(st.lists(st.integers(-1, 3), max_size=40), st.lists(st.integers(0, 3), max_size=8))
-def test_ngram_is_the_longest_match_and_its_followers(file_ids: list[int], context: list[int]) -> None:
+@given(st.lists(st.integers(-1, 3), max_size=60), st.lists(st.integers(0, 3), max_size=ngrams.MAX_ORDER + 2))
+def test_ngrams_are_what_followed_all_matches_the_longest_weighing_last(
+    file_ids: list[int], context: list[int]
+) -> None:
     found = NGrams(np.array(file_ids, np.int64)).after(context)
-    for order in range(min(6, len(context)), -1, -1):  # by brute force
+    mass, left, matched, seen = dict.fromkeys(range(4), 0.0), 1.0, 0, None
+    for order in range(min(ngrams.MAX_ORDER, len(context)), 0, -1):  # by brute force, what is longest first
         tail = context[len(context) - order :]
         places = [i for i in range(order, len(file_ids)) if file_ids[i - order : i] == tail]
         followers = [file_ids[i] for i in places if file_ids[i] >= 0]  # -1 is the gap itself
-        if order and followers:
-            assert found.matched == order
-            assert found.ids.tolist() == sorted(set(followers))
-            assert found.shares.tolist() == pytest.approx(
-                [followers.count(i) / len(followers) for i in sorted(set(followers))]
-            )
-            return
-    assert found.matched == 0 and len(found.ids) == 0
+        if not followers or followers == seen:
+            continue
+        seen, matched = followers, max(matched, order)
+        odds = ngrams.BIAS + ngrams.BY_ORDER * math.log(order) + ngrams.BY_PLACES * math.log(len(followers))
+        odds += ngrams.BY_VARIETY * len(set(followers)) / len(followers)
+        own = 1 / (1 + math.exp(-odds))
+        for id_ in followers:
+            mass[id_] += left * own / len(followers)
+        left *= 1 - own
+    assert (found.matched, found.weight) == (matched, pytest.approx(1 - left))
+    assert found.shares.sum() == pytest.approx(float(matched > 0))
+    for id_, share in mass.items():
+        assert found.weight * found.share(id_) == pytest.approx(share)
+
+
+def test_what_followed_often_and_alike_weighs_more() -> None:
+    def weight(*file_ids: int) -> float:
+        return NGrams(np.array(file_ids, np.int64)).after([7, 1, 2]).weight
+
+    assert 0 == weight(3, 4) < weight(5, 2, 3) < weight(1, 2, 3) < weight(7, 1, 2, 3)
+    assert weight(1, 2, 3, 1, 2, 4) < weight(1, 2, 3) < weight(1, 2, 3, 1, 2, 3)
 
 
 @pytest.fixture
@@ -100,7 +117,7 @@ def test_a_greedy_draft_ends_at_a_line_end_and_leaves_the_cache_alone(network: N
 def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midspan.engine.filling.ngrams.ORDER_WEIGHT", (0.0, *[0.9] * 6))  # so that guesses come true
+    monkeypatch.setattr("midspan.engine.filling.ngrams.BIAS", 9.0)  # so that guesses come true
     prefix = [5, 6, 7, 8, 9, 5, 6]
     file_ids = np.array([*prefix, -1, 7, 8, 9, 5, 6, 7, 8, 9], np.int64)
     passes: list[int] = []
@@ -114,26 +131,27 @@ def test_guessing_ahead_changes_nothing_but_the_number_of_passes(
             network.encode(torch.tensor([prefix]), cache)
             passes.clear()
             nothing = torch.empty(0, dtype=torch.int64)
-            ngrams = NGrams(file_ids)
+            seen = NGrams(file_ids)
             start = Start(cache, prefix)
-            drafts.append(greedy(Writing(network, start, ngrams, nothing, frozenset(), 20, lambda: False)))
+            drafts.append(greedy(Writing(network, start, seen, nothing, frozenset(), 20, lambda: False)))
             drafts.append(len(passes))
     assert drafts[0] == drafts[2]
     assert drafts[1] < drafts[3] == 20
 
 
-def test_evidence_of_a_draft_counts_what_the_n_grams_would_write(network: Network, writing: Writing) -> None:
+def test_evidence_counts_what_the_n_grams_would_write(network: Network, writing: Writing) -> None:
     prefix = list(writing.start.prefix_ids)
     seen = NGrams(np.array([*prefix, 5, 6, 7, -1, *prefix], np.int64))
+    beyond = NGrams(np.array([5, 6, 8, 9, -1], np.int64))
     with torch.no_grad():
         for gap in ([5, 6], [9, 6]):
-            ((ends, mean),) = evidence(network, writing.start, [gap], [8], seen)
-            *own, end = (-surprise(network, writing.start.cache, prefix, [*gap, 8])).tolist()
-            mixed = []
-            for place, (id_, log_p) in enumerate(zip(gap, own, strict=True)):
-                known = seen.after([*prefix, *gap[:place]])
-                mixed.append(math.exp(log_p) * (1 - known.weight) + known.weight * known.share(id_))
-            assert (ends, mean) == pytest.approx((end, (sum(math.log(p + 1e-9) for p in mixed) + end) / 3), rel=1e-3)
+            ids, right = [*gap, 8, 9], []
+            ((ends, mean),) = evidence(network, writing.start, [gap], ids[2:], seen, beyond)
+            alone = (-surprise(network, writing.start.cache, prefix, ids)).exp().tolist()
+            for place, (id_, p) in enumerate(zip(ids, alone, strict=True)):
+                known = (seen if place < len(gap) else beyond).after([*prefix, *ids[:place]])
+                right.append(math.log(p * (1 - known.weight) + known.weight * known.share(id_)))
+            assert (ends, mean) == pytest.approx((sum(right[2:]), sum(right[:3]) / 3), rel=1e-4)
     assert seen.after(prefix).share(5) == 1 and seen.after(prefix).share(9) == 0
 
 

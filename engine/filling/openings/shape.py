@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from . import names
-from .line import MissingLine, margin, nearest
+from .line import OPENERS, MissingLine, margin, nearest
 from .quotes import unpaired
 from .scope import scope
 
@@ -40,8 +40,9 @@ class Surroundings:
         function = scope(line, begun)
         below = nearest(line.below)
         own = len(line.head)
-        if not (own or begun):  # as far in as the line above, unless two blank lines end that
-            own = max(line.margin, margin(nearest(reversed(line.above[-2:]))))
+        if not (own or begun):  # as far in as the line above, or further; unless two blank lines end what that is in
+            up = nearest(reversed(line.above[-2:])).rstrip()
+            own = margin(up) + up.endswith(OPENERS)
         return cls(
             begun=line.head + begun,
             ends_line=not line.after.partition("\n")[0].strip(),
