@@ -3,8 +3,9 @@
 Ever longer ends of a context are looked for; what followed each is mixed with what followed the shorter ones, and all
 of it with what the network says (interpolation, Jelinek and Mercer 1980; the network stands where they have a uniform
 distribution). Nothing is counted ahead: places are found by a search in sorted ids, so the counts are never stale.
-N-grams of other files are left out: with any of seven weights they made at most one causal draft in two hundred more
-right, as often one less, and cost the tokenizing of all that text. Knows nothing of networks or text.
+N-grams of other files are left out: they would make tokens likelier by .015 nats in Python, .024 in Rust and .056 in
+Go, where the file's own do by .41, .73 and .55, and cost the tokenizing and sorting of five times as much text at every
+gap. Knows nothing of networks or text.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class NGrams:
     MAX_ORDER count as MAX_ORDER."""
 
     def __init__(self, file_ids: np.ndarray) -> None:
-        # In front of every place there is room for the longest match, and an END that stops it.
+        # Every place has so many ids in front of it as the longest match, and one more, where the search ends.
         self._ids = np.concatenate((np.full(MAX_ORDER + 1, GAP), np.maximum(file_ids, GAP)))
         places = np.flatnonzero(self._ids >= 0)
         self._places = places[np.lexsort((self._ids[places], self._ids[places - 1]))]  # by the id in front, then by id

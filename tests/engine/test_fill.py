@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from midspan.engine import Engine, InfillRequest
@@ -16,8 +17,9 @@ from midspan.engine.denoise import Alphabet, Denoised
 from midspan.engine.filling.drafts import surprise, told
 from midspan.engine.filling.gap import OPEN_END, Candidate, Gap, calmness, merged
 from midspan.engine.filling.gate import GATE
+from midspan.engine.filling.ngrams import NGrams
 from midspan.engine.filling.openings.shape import Surroundings
-from midspan.engine.filling.proposals import cuts, met, unopened
+from midspan.engine.filling.proposals import BORDER, RIGHT_TOKENS, cuts, met, unopened, without_head
 from midspan.engine.filling.signs import ENDS, FEATURES, INSIDE, LAST, SITES
 from midspan.engine.filling.words import Words
 from midspan.engine.prompts.framed import Framed
@@ -169,6 +171,13 @@ def test_a_gap_inside_of_a_word_may_end_where_the_word_goes_on(engine: Engine) -
 
 
 # --- a request's check
+
+
+def test_the_suffix_is_no_evidence_for_itself() -> None:
+    known = NGrams(without_head(np.array([1, 2, BORDER, *range(10, 40)])))
+    head = list(range(10, 10 + RIGHT_TOKENS))
+    assert not any(known.after(head[:n]).matched for n in range(len(head)))
+    assert known.after([1]).share(2) == 1 and known.after([30]).share(31) == 1
 
 
 @pytest.fixture(scope="module")
