@@ -10,6 +10,7 @@ gap. Knows nothing of networks or text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ MAX_ORDER = 12
 SURE_ORDER = 2  # tokens of context that must match before the n-grams guess ahead
 GUESS = 6
 GAP, END = -1, -2  # among ids: what matches nothing; behind a context, what matches not even that
+BACK = np.arange(1, MAX_ORDER + 2)
 # Log-odds of what followed an end of the context against all that is said without it: by its tokens, the places where
 # it stands, and the kinds of followers per place. Fitted on the tune packages; `training/fit_ngrams.py` does it again.
 BIAS, BY_ORDER, BY_PLACES, BY_VARIETY = 0.88, 0.81, -0.74, -2.97
@@ -49,15 +51,17 @@ class Matches:
     counts: np.ndarray
 
     def followers(self) -> Followers:
+        """By all matches, the longer ones' word counting before the shorter ones'."""
         if not len(self.orders):
             return NOTHING
-        n_places = self.counts.sum(1)
-        variety = (self.counts > 0).sum(1) / n_places
-        odds = BIAS + BY_ORDER * np.log(self.orders) + BY_PLACES * np.log(n_places) + BY_VARIETY * variety
-        weights = 1 / (1 + np.exp(-odds))
-        left = np.cumprod(np.append(1.0, (1 - weights)[::-1]))[::-1]  # by the longer ones; in front, by all of them
-        mass = (weights * left[1:] / n_places) @ self.counts
-        return Followers(self.ids, mass / mass.sum(), int(self.orders[-1]), float(1 - left[0]))
+        n_places, n_kinds = self.counts.sum(1).tolist(), (self.counts > 0).sum(1).tolist()
+        parts, left = [0.0] * len(n_places), 1.0
+        for at, order in reversed(list(enumerate(self.orders.tolist()))):  # a few numbers: faster than as arrays
+            odds = BIAS + BY_ORDER * math.log(order) + BY_PLACES * math.log(n_places[at])
+            own = 1 / (1 + math.exp(-odds - BY_VARIETY * n_kinds[at] / n_places[at]))
+            parts[at] = left * own / n_places[at]
+            left *= 1 - own
+        return Followers(self.ids, np.array(parts) @ self.counts / (1 - left), int(self.orders[-1]), 1 - left)
 
 
 NOWHERE = Matches(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.int64))
@@ -89,8 +93,10 @@ class NGrams:
         if first == last:
             return NOWHERE
         wanted = np.array((*reversed(context), END))
-        same = self._ids[self._places[first:last, None] - np.arange(1, len(wanted) + 1)] == wanted
-        matched = same.argmin(1)  # tokens of the context in front of each place
+        places = self._places[first:last]
+        matched = np.ones(len(places), np.int64)  # tokens of the context in front of each place
+        longer = np.flatnonzero(self._ids[places - 2] == wanted[1])  # few of them
+        matched[longer] = (self._ids[places[longer, None] - BACK[: len(wanted)]] == wanted).argmin(1)
         following = self._following[first:last]
         is_new = np.append(True, following[1:] != following[:-1])
         ids, which = following[is_new], is_new.cumsum() - 1
