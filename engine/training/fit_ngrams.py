@@ -2,7 +2,7 @@
 
 Tokens with a file around them that lacks a few of them, as at a gap: the n-grams' weights are those under which they
 are likeliest, the network's share in it as it is. Prints the four numbers, and what they make of tokens that they were
-not fitted to, beside what the network says alone. About two minutes of one core.
+not fitted to, beside what the network says alone. Less than a minute of one core.
 """
 
 from __future__ import annotations
