@@ -19,6 +19,8 @@ STAND_INS = ("x", "", "x()", "x in x", "x import x")
 ENDS = ("x", "", "{}", "x{}", "x(){}", "){}")
 """The same at the end of a line, {} being the colon of a header, and a body where none stands below."""
 
+BREAKS = ("\r\n", "\n")
+
 MAX_LENGTH = 8_192
 """Code points above which a text is not judged: a compile costs about 0.15 µs each."""
 
@@ -65,7 +67,9 @@ def refused(before: str, start: int, end: int, fill: str, *, waits: bool) -> Ref
     header = _HEADER.match(head[line_start:] + fill) if waits and not tail.partition("\n")[0].strip() else None
     if header is not None and refusal(head[:line_start] + header[1] + " pass" + tail) is None:
         return None
-    return found if _sound(head, tail) else None
+    # A line break that the edit leaves where it was belongs to what is around it.
+    kept = next((each for each in BREAKS if fill.endswith(each) and before[start:end].endswith(each)), "")
+    return found if _sound(head, kept + tail) else None
 
 
 @lru_cache(maxsize=8)

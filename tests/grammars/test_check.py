@@ -179,6 +179,16 @@ def test_what_python_accepts_is_none(source: str, around: str, ending: str):
     assert errors_of(parse((around + source + "\n\n" + around).replace("\n", ending)), "python") == []
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize(("margin", "found"), [("    ", ["refused"]), ("        ", [])])
+def test_an_edit_may_reach_over_its_line_s_break(ending: str, margin: str, found: list[str]):
+    text = "def f(a):\n    y = a\n    for x in a:\n        y = x\n    return a\n".replace("\n", ending)
+    fill = f"for z in a:\n{margin}y = z\n".replace("\n", ending)
+    before, start = Syntax.parse(text, "python"), text.index("for")
+    after = before.edited(start, text.index("    return"), fill)
+    assert [error.kind for error in new_errors(before, after, start, start + len(fill))] == found
+
+
 LOOP = "async def f(a):\n    while a:\n", "        x = g(a)\n"
 BODY = "def f(a):\n    if a:\n", "        x = g(a)\n"
 CLASS = "class A:\n", "    x = 1\n"
