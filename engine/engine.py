@@ -24,6 +24,7 @@ from .filling.gap import Check, Gap
 from .filling.gate import Gate
 from .filling.method import usual
 from .filling.selection import joined, pieces, within
+from .kernels.native import small
 from .kernels.target import gives_up
 from .network import Network
 from .prefix import BYTE_BUDGET, PrefixStore
@@ -61,8 +62,10 @@ class Engine:
         sampler: SamplerConfig,
         gate: Gate | None = None,
         prefix_bytes: int = BYTE_BUDGET,
+        side_by_side: bool = False,
     ) -> None:
-        """gate None: the canvas alone fills, without drafts. prefix_bytes: for encoded prefixes of all documents."""
+        """gate None: the canvas alone fills, without drafts. prefix_bytes: for encoded prefixes of all documents.
+        side_by_side: drafts on one thread, canvases on another."""
         config = network.config
         self.name = manifest.name
         self.limits = Limits(
@@ -86,6 +89,7 @@ class Engine:
             manifest.gap_buckets,
             manifest.canvas_tokens,
             manifest.fim_tokens,
+            side_by_side,
         )
         self._prompt = prompt_for(tokens, manifest, ends)
         self._prefixes = PrefixStore(network, prefix_bytes)
@@ -103,7 +107,8 @@ class Engine:
     ) -> Engine:
         """Loads a checkpoint directory (None: the bundled midspan-mini) and runs one fill to warm up.
 
-        device: "auto", "cpu", "cuda", "cuda:1", "mps". threads: torch's, for the whole process; None leaves them.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps". threads: of the CPU; None leaves torch's, which are the whole
+        process'. A small network there shares no products: beside drafts a second thread denoises.
         quantize: as what to keep the experts ("bf16", "fp8", "int8", "int4"); None: as the free memory allows.
         on_progress: called with the share that is done, from 0 to 1 and never falling, and a few words. Raises
         EngineError.
@@ -121,7 +126,10 @@ class Engine:
         sampler = SamplerConfig.from_hf(read_json(generation) if generation.exists() else {})
         gate = Gate.load(directory) if manifest.drafts else None
         network = outlook.load(lambda share, words: report(READ * share, words))
-        engine = cls(network, tokens, manifest, sampler, gate, outlook.prefix_bytes)
+        side_by_side = threads is not None and threads > 1 and network.device.type == "cpu" and small(network)
+        if side_by_side:
+            torch.set_num_threads(1)
+        engine = cls(network, tokens, manifest, sampler, gate, outlook.prefix_bytes, side_by_side)
         engine.outlook = outlook
         report(READ, "warming up")
         engine.infill(InfillRequest(WARM_UP, "\n"))

@@ -9,8 +9,9 @@ checkpoints' files, or what the text is for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -25,6 +26,7 @@ from .beams import NARROW, WIDE, Breadth
 from .drafts import CANVAS, surprise
 from .gap import Candidate, Gap, calmness, merged
 from .gate import Gate
+from .lane import Lane
 from .method import Method
 from .openings.kinds import fitting, telling
 from .proposals import Proposals
@@ -56,11 +58,14 @@ class Filler:
         gap_buckets: Sequence[int],
         canvas_tokens: int,
         fim_tokens: int = 0,
+        side_by_side: bool = False,
     ) -> None:
+        """side_by_side: canvases are denoised on a thread of their own while drafts are made and weighed."""
         self._network, self._tokens, self._sampler, self._alphabet = network, tokens, sampler, alphabet
         self._gate, self._buckets, self._canvas_tokens = gate, gap_buckets, canvas_tokens
         self._proposals = Proposals(network, tokens, alphabet.delete_token_id, fim_tokens, max(gap_buckets))
         self._device_loop = DeviceLoop(network)
+        self._lane = Lane() if side_by_side else None
         writable = alphabet.end_token_ids
         if alphabet.delete_token_id is not None:
             writable = frozenset((alphabet.delete_token_id,))
@@ -70,12 +75,19 @@ class Filler:
     def fill(self, gap: Gap, method: Method, patience: Patience, lap: Callable[[str], None]) -> Filled:
         """lap: called with a stage's name when the stage is over."""
         drafts: list[Candidate] = []
-        if self._gate is not None and method.drafts:
-            gap = self._proposals.prepared(gap, _breadth(gap, method))
-            drafts = self._proposals.of(gap, patience)
-            lap("draft")
         room = self._room(gap, method, patience)
-        found, steps = lengths.fills(room, method, gap.n_slots, gap.frame.n_seams)
+        denoise = partial(lengths.fills, room, method, gap.n_slots, gap.frame.n_seams)
+        drafting = self._gate is not None and method.drafts
+        with self._lane.doing(denoise) if self._lane and drafting else nullcontext(denoise) as denoised:
+            if drafting:
+                gap = self._proposals.prepared(gap, _breadth(gap, method))
+                drafts = merged(self._proposals.of(gap, patience))
+                lap("draft")
+                if self._lane and not patience.lost():  # else all candidates are weighed at once
+                    scores = self._evidence(gap, drafts)
+                    drafts = [replace(one, evidence=score) for one, score in zip(drafts, scores, strict=True)]
+                    lap("rank")
+            found, steps = denoised()
         lap("denoise")
         return self._judged(gap, method, room, drafts, found, steps, lap)
 
@@ -168,10 +180,15 @@ class Filler:
         ended = next((one.denoised.stop for one in candidates if one.denoised), stops[0])
         return Filled(tuple(candidates), steps, ended)
 
+    def _evidence(self, gap: Gap, candidates: Sequence[Candidate]) -> list[tuple[float, float]]:
+        """As `Proposals.evidence`, which is asked about those of which it is not known yet."""
+        asked = iter(self._proposals.evidence(gap, [one for one in candidates if one.evidence is None]))
+        return [one.evidence or next(asked) for one in candidates]
+
     def _ranked(self, gap: Gap, candidates: list[Candidate], gate: Gate | None) -> list[Candidate]:
         """Best first: by the gate, or without one by log p(text and the suffix' head | prefix)."""
         unscored = [one for one in candidates if one.signs is None]
-        scores = self._proposals.evidence(gap, unscored)
+        scores = self._evidence(gap, unscored)
         found = gap.openings if gate is not None else []
         places = [fitting(found, one.text) for one in unscored]
         signs = [

@@ -89,13 +89,15 @@ class Gap:
 @dataclass(frozen=True)
 class Candidate:
     """A text for the gap. sources: who proposed it; probability: the gate's, that it is exactly right; without a gate
-    the canvas' own calmness. ids: of the text with what was healed at the gap's seams."""
+    the canvas' own calmness. ids: of the text with what was healed at the gap's seams. evidence: what
+    `Proposals.evidence` said, once it was asked."""
 
     text: str
     ids: tuple[int, ...]
     sources: frozenset[str]
     match: int = 0
     denoised: Denoised | None = None
+    evidence: tuple[float, float] | None = None
     signs: Signs | None = None
     probability: float = 0.0
 

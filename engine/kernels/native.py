@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of what `native.c` and this exchange; a build of another one is none
 PANEL = 16  # rows of a weight that lie side by side
-MOST_WEIGHTS = 64_000_000  # of a network; a larger one would not be kept twice, and its products are worth sharing
+MOST_WEIGHTS = 64_000_000  # of a small network; a larger one would not be kept twice, and is worth sharing
 PORTABLE, AVX2 = "native_portable", "native_avx2"
 BUILDS = {"AVX2": AVX2, "AVX512": AVX2}  # by torch's word for what the processor has
 
@@ -93,8 +93,8 @@ def build(name: str) -> ctypes.CDLL | None:
 
 
 class Native:
-    """A network's weights as `native.c` reads them, beside those it has. Not for several threads at once: the calls
-    share their scratch memory."""
+    """A network's weights as `native.c` reads them, beside those it has. One thread may encode while another denoises;
+    two of one kind would share their scratch memory."""
 
     def __init__(self, network: Network, code: ctypes.CDLL) -> None:
         self._code, self._config = code, network.config
@@ -106,7 +106,7 @@ class Native:
         assert network.norm.weight is not None
         self._norm = self._keep(network.norm.weight)
         self._head = self._pack(network.embed_tokens.weight)
-        self._scratch = torch.empty(0)
+        self._scratch = {causal: torch.empty(0) for causal in (False, True)}
 
     @staticmethod
     def of(network: Network) -> Native | None:
@@ -157,11 +157,18 @@ class Native:
             stage.head, stage.window = buffer.stride(2), self._config.attention(i).window or 0
             stage.cosines, stage.sines = cosines.data_ptr(), sines.data_ptr()
         needed = max(self._code.midspan_scratch(layer, batch * length, max(seen) + length) for layer in self._layers)
-        if needed > self._scratch.numel():
-            self._scratch = torch.empty(needed)
+        if needed > self._scratch[causal].numel():
+            self._scratch[causal] = torch.empty(needed)
         out = x.clone(memory_format=torch.contiguous_format)
         self._code.midspan_pass(
-            stages, len(stages), out.data_ptr(), batch, length, causal, self._norm.data_ptr(), self._scratch.data_ptr()
+            stages,
+            len(stages),
+            out.data_ptr(),
+            batch,
+            length,
+            causal,
+            self._norm.data_ptr(),
+            self._scratch[causal].data_ptr(),
         )
         return out
 
@@ -234,10 +241,15 @@ class Native:
         )
 
 
+def small(network: Network) -> bool:
+    """Whether its products are too small to be shared by several cores."""
+    return sum(each.numel() for each in network.parameters()) <= MOST_WEIGHTS
+
+
 def _fits(network: Network) -> bool:
     """Small, on a CPU in float32, nothing packed, and every width whole panels."""
     config = network.config
-    if sum(each.numel() for each in network.parameters()) > MOST_WEIGHTS:
+    if not small(network):
         return False
     shapes = [config.attention(i) for i in range(config.num_hidden_layers)]
     widths = [config.hidden_size, config.intermediate_size, config.moe_intermediate_size, config.vocab_size]

@@ -165,7 +165,7 @@ class Settings:
     threads: int | None = _option(
         None,
         Integer(1, 256, unset=True),
-        "CPU threads of the engine; 0: one for midspan-mini, whose products are too small to share, two for others.",
+        "CPU threads of the engine; 0: two. midspan-mini, too small to share, drafts on one and denoises on the other.",
     )
     memory_limit: int | None = _option(
         None,
@@ -186,9 +186,7 @@ class Settings:
 
     @property
     def engine_threads(self) -> int:
-        # midspan-mini's layers are compiled for one core (`kernels/native.py`). Where torch computes them, threads that
-        # sleep between two small products are woken as often as they work, and such as spin starve beside a compiler.
-        return self.threads or (min(2, _cores()) if self.model else 1)
+        return self.threads or min(2, _cores())
 
     @property
     def engine_key(self) -> tuple[object, ...]:

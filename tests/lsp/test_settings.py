@@ -282,8 +282,7 @@ def test_where_a_project_begins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_cores", [1, 8])
-def test_the_bundled_model_takes_one_thread(n_cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_takes_two_threads_where_there_are_two(n_cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("midspan.lsp.settings.settings._cores", lambda: n_cores)
-    assert Settings().engine_threads == 1
-    assert Settings(model=tmp_path).engine_threads == min(2, n_cores)
+    assert Settings().engine_threads == min(2, n_cores)
     assert Settings(threads=3).engine_threads == 3
